@@ -1,0 +1,1 @@
+"""What `make` calls to check and to generate."""
