@@ -1,0 +1,324 @@
+"""
+Every error that Cableway raises on purpose.
+
+CablewayError                   base; caught at the process boundary only               exit 1
+  UsageError                    the command line is wrong                               exit 2
+  RunFailedError                the run failed, and that is recorded                    exit 3
+    SourceError                 the source raised or cannot be read
+    SinkError                   an exporter could not write or finish
+    ItemsFailedError            more items failed than `max_errors` allows
+    AccountingError             emitted items and ended items differ: a bug, never hidden
+    WorkersLostError            a pool's workers died more often than it may be rebuilt
+    GatherTooLargeError         what a gather holds is over its byte limit
+    RunCancelledError           somebody cancelled the run
+  UnavailableError              a dependency was not there before the start             exit 69
+  ResourceError                 disk full, read-only, or out of handles                 exit 74
+  LeaseLostError                another attempt holds the run, or may hold it           exit 75
+  RecordError                   the outcome could not be recorded                       exit 75
+  CredentialsError              a server refused who we are                             exit 77
+  DefinitionError               definition, parameters or settings are invalid          exit 78
+    SettingsError               an environment variable is missing or wrong
+    UnknownPipelineError        no pipeline of this name
+    UnknownRunError             no run with this id
+    ParameterError              the run's parameters do not fit
+    SchemaVersionError          the database's schema is not this version's
+  RunTimeoutError               the run took longer than it may                         exit 124
+  InterruptedRunError           stopped by a signal, drained                            exit 143
+  ItemError                     one unit failed in a way the flow itself detected       (the item's, never the run's)
+
+``exit_code`` is what the container's process returns; ``retry`` says whether the same
+container started again could end otherwise. `problem` is the one form of an error that
+is stored, printed and sent (RFC 9457); it never holds input values or a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_USAGE = 2
+EXIT_RUN_FAILED = 3
+EXIT_UNAVAILABLE = 69
+EXIT_RESOURCE = 74
+EXIT_LEASE_LOST = 75
+EXIT_CREDENTIALS = 77
+EXIT_INVALID = 78
+EXIT_TIMEOUT = 124
+EXIT_INTERRUPTED = 143
+
+Retry = Literal["never", "yes", "count", "policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in a document: where (a JSON pointer), which kind, and what to do."""
+
+    pointer: str
+    code: str
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The fault as it stands in a problem's ``errors``."""
+        return {"pointer": self.pointer, "code": self.code, "message": self.message}
+
+
+class CablewayError(Exception):
+    """Base of every deliberate error."""
+
+    code: ClassVar[str] = "bug"
+    title: ClassVar[str] = "Something went wrong that should not have"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = EXIT_BUG
+    retry: ClassVar[Retry] = "count"
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong, place by place; empty for most errors."""
+        return ()
+
+    def problem(self) -> dict[str, object]:
+        """This error as an RFC 9457 problem: no input values, no traceback."""
+        body: dict[str, object] = {
+            "type": f"urn:cableway:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": str(self),
+            "retryable": self.retry in {"yes", "policy"},
+        }
+        if self.faults:
+            body["errors"] = [fault.as_dict() for fault in self.faults]
+        return body
+
+
+class UsageError(CablewayError):
+    """The command line is wrong."""
+
+    code = "usage"
+    title = "Wrong command line"
+    status = 400
+    exit_code = EXIT_USAGE
+    retry = "never"
+
+
+class RunFailedError(CablewayError):
+    """The run failed, and that is recorded."""
+
+    code = "run_failed"
+    title = "The run failed"
+    exit_code = EXIT_RUN_FAILED
+    retry = "never"
+
+
+class SourceError(RunFailedError):
+    """The source raised, or cannot be read; what it gave before has drained."""
+
+    code = "source_error"
+    title = "The source failed"
+
+
+class SinkError(RunFailedError):
+    """An exporter could not write, or could not finish what it had written."""
+
+    code = "sink_error"
+    title = "An exporter failed"
+
+
+class ItemsFailedError(RunFailedError):
+    """More items failed than `max_errors` allows."""
+
+    code = "items_failed"
+    title = "Too many items failed"
+
+
+class AccountingError(RunFailedError):
+    """Emitted items and ended items differ, so something was lost or counted twice."""
+
+    code = "accounting"
+    title = "The items do not add up"
+
+
+class WorkersLostError(RunFailedError):
+    """A pool's workers died more often than the pool may be rebuilt."""
+
+    code = "workers_lost"
+    title = "Workers died too often"
+
+
+class GatherTooLargeError(RunFailedError):
+    """What a gather holds is over its byte limit."""
+
+    code = "gather_too_large"
+    title = "A gather holds too much"
+
+
+class RunCancelledError(RunFailedError):
+    """Somebody cancelled the run."""
+
+    code = "cancelled"
+    title = "The run was cancelled"
+
+
+class UnavailableError(CablewayError):
+    """A dependency was not there before the start; nothing was done."""
+
+    code = "unavailable"
+    title = "A dependency is not there"
+    status = 503
+    exit_code = EXIT_UNAVAILABLE
+    retry = "yes"
+
+
+class ResourceError(CablewayError):
+    """The disk is full or read-only, or handles ran out."""
+
+    code = "resource"
+    title = "Out of disk, memory or handles"
+    exit_code = EXIT_RESOURCE
+    retry = "yes"
+
+
+class LeaseLostError(CablewayError):
+    """Another attempt holds the run, or may hold it by now; this one has stopped writing."""
+
+    code = "lease_lost"
+    title = "The lease was lost"
+    status = 409
+    exit_code = EXIT_LEASE_LOST
+    retry = "yes"
+
+
+class RecordError(CablewayError):
+    """The outcome could not be recorded."""
+
+    code = "not_recorded"
+    title = "The outcome could not be recorded"
+    status = 503
+    exit_code = EXIT_LEASE_LOST
+    retry = "yes"
+
+
+class CredentialsError(CablewayError):
+    """A server refused who we are; trying again cannot help."""
+
+    code = "credentials"
+    title = "Credentials were refused"
+    status = 401
+    exit_code = EXIT_CREDENTIALS
+    retry = "never"
+
+
+class DefinitionError(CablewayError):
+    """A definition, its parameters or the settings are invalid; every fault is listed."""
+
+    code = "invalid"
+    title = "The definition is invalid"
+    status = 422
+    exit_code = EXIT_INVALID
+    retry = "never"
+
+    def __init__(self, message: str, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(message)
+        self._faults = tuple(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong, place by place."""
+        return self._faults
+
+
+class SettingsError(DefinitionError):
+    """An environment variable is missing or wrong."""
+
+    code = "settings"
+    title = "A setting is missing or wrong"
+
+
+class UnknownPipelineError(DefinitionError):
+    """No pipeline of this name."""
+
+    code = "unknown_pipeline"
+    title = "No such pipeline"
+    status = 404
+
+
+class UnknownRunError(DefinitionError):
+    """No run with this id."""
+
+    code = "unknown_run"
+    title = "No such run"
+    status = 404
+
+
+class ParameterError(DefinitionError):
+    """The run's parameters do not fit the pipeline's."""
+
+    code = "parameters"
+    title = "The parameters do not fit"
+
+
+class SchemaVersionError(DefinitionError):
+    """The database's schema is not the one that this version needs."""
+
+    code = "schema_version"
+    title = "The database schema is another version's"
+
+
+class RunTimeoutError(CablewayError):
+    """The run took longer than its timeout."""
+
+    code = "run_timeout"
+    title = "The run took too long"
+    exit_code = EXIT_TIMEOUT
+    retry = "policy"
+
+
+class InterruptedRunError(CablewayError):
+    """The run was stopped by a signal and has drained."""
+
+    code = "interrupted"
+    title = "The run was interrupted"
+    exit_code = EXIT_INTERRUPTED
+    retry = "yes"
+
+
+ItemErrorCode = Literal[
+    "timeout",
+    "queue_timeout",
+    "unpicklable_result",
+    "unpicklable_input",
+    "worker_died",
+    "worker_exit",
+    "too_large",
+    "duplicate_id",
+    "bad_result",
+    "handler",
+]
+
+
+class ItemError(CablewayError):
+    """One unit failed in a way that the flow itself detected.
+
+    ``item_code`` tells which; ``error_type`` is the class name of the error in the child
+    for ``handler``, and ``stack`` its stack without locals.
+    """
+
+    code = "item_failed"
+    title = "An item failed"
+
+    def __init__(
+        self, item_code: ItemErrorCode, message: str, *, error_type: str | None = None, stack: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.item_code: ItemErrorCode = item_code
+        self.error_type = error_type
+        self.stack = stack
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _item_error, (self.item_code, str(self), self.error_type, self.stack)
+
+
+def _item_error(item_code: ItemErrorCode, message: str, error_type: str | None, stack: str | None) -> ItemError:
+    return ItemError(item_code, message, error_type=error_type, stack=stack)

@@ -1,0 +1,1 @@
+"""Where a unit runs: one file per lane."""
