@@ -1,0 +1,129 @@
+"""
+What a bloc is: a class with a config, written by its author and built from a definition.
+
+A bloc type describes itself: `bloc_type`, `summary`, `Config`, `example` and `lanes` are all that
+the catalog, the docs and the checks need. `Config` is a pydantic model or a dataclass whose fields
+hold JSON values; either way pydantic validates it when a definition is saved, unknown keys are
+refused, and a bloc with a dataclass config runs a checked version without loading pydantic.
+
+Methods may be sync or async. A sync bloc runs in a thread unless its stage says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from cableway.context import RunContext
+
+Kind = Literal["loader", "transformer", "exporter"]
+ALL_LANES = ("async", "thread", "process", "interpreter", "dask")
+LOCAL_LANES = ("async", "thread")
+
+
+class Ending(StrEnum):
+    """How the run's items ended, as `Bloc.close` is told."""
+
+    SUCCEEDED = "succeeded"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def commits(self) -> bool:
+        """Whether what was written in one transaction for the whole run is kept."""
+        return self in {Ending.SUCCEEDED, Ending.COMPLETED_WITH_ERRORS}
+
+
+class Bloc:
+    """A configured step. The job builds it once, or once in each worker of a child lane."""
+
+    bloc_type: ClassVar[str]
+    """The name that definitions use."""
+    kind: ClassVar[Kind]
+    summary: ClassVar[str]
+    """One sentence: what it does."""
+    Config: ClassVar[type]
+    """A pydantic model, or a dataclass of JSON values."""
+    example: ClassVar[Mapping[str, Any]]
+    """A config that works."""
+    lanes: ClassVar[tuple[str, ...]] = ALL_LANES
+    """Where it can run."""
+    worker: ClassVar[str | None] = None
+    """For the interpreter lane: ``module:function`` in a module without pydantic.
+
+    It is called as ``function(config: dict, context)`` for each item.
+    """
+
+    def __init__(self, name: str, config: Any) -> None:
+        self.name = name
+        self.config = config
+
+    def open(self, context: RunContext) -> Awaitable[None] | None:
+        """Called once before the first item. Raising fails the run before anything moved."""
+        return None
+
+    def close(self, ending: Ending) -> Awaitable[None] | None:
+        """Called once after the last item and before the run's outcome is written, whatever happened.
+
+        Commit here what was written for the whole run when ``ending.commits``, else roll it
+        back. Raising fails the run.
+        """
+        return None
+
+
+class LoaderBloc(Bloc):
+    """Brings data in."""
+
+    kind = "loader"
+    repeatable: ClassVar[bool] = False
+    """The same position gives the same rows again."""
+
+    @property
+    def batched(self) -> bool:
+        """Whether `load` gives an iterator of ``(position, value)``; by default, whether ``batch_size`` is set."""
+        return getattr(self.config, "batch_size", None) is not None
+
+    def load(self, context: RunContext) -> Any | Iterator[tuple[str, Any]] | AsyncIterator[tuple[str, Any]]:
+        """One value that holds everything or, where `batched`, an iterator of ``(position, value)``."""
+        raise NotImplementedError
+
+
+class TransformerBloc(Bloc):
+    """Makes something new of what the blocs before it gave.
+
+    In a stage with ``gather`` the flow calls `initial` once, `fold` for each item and `finish` at
+    the end instead of `transform`; what is held is the state, not the items.
+    """
+
+    kind = "transformer"
+
+    def transform(self, context: RunContext) -> Any:
+        """The result for this item; `DROP` ends the item here; a generator gives several."""
+        raise NotImplementedError
+
+    def initial(self) -> Any:
+        """The state that a gather begins with."""
+        return []
+
+    def fold(self, state: Any, context: RunContext) -> Any:
+        """The state with one more item in it."""
+        state.append(context.input())
+        return state
+
+    def finish(self, state: Any) -> Any:
+        """The result of the gather."""
+        return state
+
+
+class ExporterBloc(Bloc):
+    """Writes data out. Runs where its connection lives, so in the async or the thread lane."""
+
+    kind = "exporter"
+    lanes = LOCAL_LANES
+
+    def export(self, context: RunContext) -> Any:
+        """Write this item's data; return the number of rows written."""
+        raise NotImplementedError

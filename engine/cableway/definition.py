@@ -1,0 +1,205 @@
+"""
+What a pipeline is: the normalised form of a pipeline document.
+
+These are plain dataclasses so that a job which runs a checked version never loads pydantic.
+`cableway.checks` validates documents against the same classes (through pydantic) and lists
+every fault; `PipelineDefinition.restore` takes what it produced and trusts it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, cast
+
+Lane = Literal["async", "thread", "process", "interpreter", "dask"]
+OnError = Literal["fail_run", "dead_letter", "skip"]
+ParameterType = Literal["string", "integer", "number", "boolean", "array", "object"]
+
+JsonObject = dict[str, Any]
+
+DOCUMENT_FORMAT = 1
+"""Number of the normalised form; a version stored under another one is checked again before it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDefinition:
+    """How often a failed unit is tried again, and how long it waits in between."""
+
+    attempts: int = 1
+    """Tries in all, the first included."""
+    initial_s: float = 1.0
+    """Seconds before the second try."""
+    factor: float = 2.0
+    """By how much the wait grows from try to try."""
+    max_s: float = 60.0
+    """The longest wait in seconds."""
+    jitter: bool = True
+    """Draw each wait at random between zero and its length."""
+    retry_on: tuple[str, ...] = ()
+    """Names of the exception classes to try again on; empty means all."""
+    give_up_on: tuple[str, ...] = ()
+    """Names of the exception classes that are final at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchDefinition:
+    """When waiting items become one: at the first limit reached, and at the end of the input."""
+
+    count: int | None = None
+    """Items in a batch."""
+    size_bytes: int | None = None
+    """Estimated bytes in a batch."""
+    period_s: float | None = None
+    """Seconds after the first item of a batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocDefinition:
+    """A configured step: a bloc type with a name and a config."""
+
+    name: str
+    """Unique in its pipeline; other blocs name it as their input."""
+    bloc_type: str
+    """A name of the catalog, such as ``csv_loader``."""
+    config: JsonObject = field(default_factory=dict[str, Any])
+    """The bloc type's own settings."""
+    lane: Lane | None = None
+    """Where this bloc runs; unset: the stage's lane, else async for an async bloc and thread for a sync one."""
+    inputs: tuple[str, ...] | None = None
+    """Blocs whose data it reads; unset: its ``source_bloc``, else the blocs of the previous stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageDefinition:
+    """One position on the way: all its blocs work on each item side by side."""
+
+    name: str
+    """Unique in its pipeline."""
+    blocs: tuple[BlocDefinition, ...]
+    """At least one."""
+    lane: Lane | None = None
+    """Where the blocs run that do not say so themselves."""
+    workers: int = 1
+    """Items that this stage works on at once."""
+    queue_size: int = 100
+    """Items that may wait before this stage; when it is full the stage before it waits."""
+    queue_bytes: int | None = None
+    """Estimated bytes that may wait before this stage."""
+    max_item_bytes: int | None = None
+    """An item above this many bytes fails."""
+    retry: RetryDefinition = RetryDefinition()
+    """Further tries of a failed unit."""
+    timeout_s: float | None = None
+    """Seconds that one try of a unit may take."""
+    queue_timeout_s: float | None = None
+    """Seconds that an item may wait before this stage."""
+    on_error: OnError = "dead_letter"
+    """What becomes of an item that failed for good."""
+    batch: BatchDefinition | None = None
+    """Make one item of several before the blocs see them."""
+    gather: bool = False
+    """Fold all items into one before the blocs see it."""
+    gather_bytes: int = 256 * 1024 * 1024
+    """The most that a gather may hold, in estimated bytes."""
+    ordered: bool = False
+    """Items leave in the order in which they came."""
+    rate_per_s: float | None = None
+    """Units started each second at most."""
+    chunk: int | None = None
+    """Items for each hop to a child; unset: by time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterDefinition:
+    """A typed value that a run is given."""
+
+    type: ParameterType = "string"
+    """A JSON Schema type."""
+    default: Any = None
+    """Used when the run does not say; a parameter without one is required unless ``required`` is false."""
+    required: bool = False
+    """The run must give it."""
+    description: str = ""
+    """What it is for."""
+    enum: tuple[Any, ...] | None = None
+    """The values allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """How a run of this pipeline behaves as a whole."""
+
+    timeout_s: float | None = None
+    """Seconds that a run may take."""
+    max_errors: int | str = 0
+    """Failed items up to which the run still completes: a count, or a percentage such as ``1%``."""
+    attempts: int = 1
+    """Containers that may work on a run, one after the other, when an attempt fails in a way that may pass."""
+    grace_s: float = 25.0
+    """Seconds to drain in after SIGTERM."""
+    lease_ttl_s: float = 60.0
+    """Seconds after its last heartbeat at which an attempt is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineDefinition:
+    """A named, ordered list of stages. The first one reads, the last one writes."""
+
+    name: str
+    """Unique among the pipelines of a database."""
+    stages: tuple[StageDefinition, ...]
+    """At least one."""
+    parameters: dict[str, ParameterDefinition] = field(default_factory=dict[str, ParameterDefinition])
+    """What a run may or must be given, by name."""
+    settings: RunSettings = RunSettings()
+    """How a run behaves as a whole."""
+    description: str = ""
+    """What it is for."""
+
+    def document(self) -> JsonObject:
+        """This definition as JSON values, every default written out; `restore` takes it back."""
+        return cast(JsonObject, json.loads(json.dumps(asdict(self))))
+
+    def content_hash(self) -> str:
+        """SHA-256 of the canonical document, in hex: equal for definitions that say the same."""
+        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @classmethod
+    def restore(cls, document: Mapping[str, Any]) -> PipelineDefinition:
+        """Take back what `document` gave. Trusts it: a document from elsewhere goes through `cableway.checks`."""
+        return cls(
+            name=document["name"],
+            stages=tuple(_stage(stage) for stage in document["stages"]),
+            parameters={name: _parameter(value) for name, value in document["parameters"].items()},
+            settings=RunSettings(**document["settings"]),
+            description=document["description"],
+        )
+
+
+def _stage(document: Mapping[str, Any]) -> StageDefinition:
+    fields = dict(document)
+    fields["blocs"] = tuple(_bloc(bloc) for bloc in fields["blocs"])
+    retry = dict(fields["retry"])
+    retry["retry_on"], retry["give_up_on"] = tuple(retry["retry_on"]), tuple(retry["give_up_on"])
+    fields["retry"] = RetryDefinition(**retry)
+    if fields["batch"] is not None:
+        fields["batch"] = BatchDefinition(**fields["batch"])
+    return StageDefinition(**fields)
+
+
+def _bloc(document: Mapping[str, Any]) -> BlocDefinition:
+    fields = dict(document)
+    if fields["inputs"] is not None:
+        fields["inputs"] = tuple(fields["inputs"])
+    return BlocDefinition(**fields)
+
+
+def _parameter(document: Mapping[str, Any]) -> ParameterDefinition:
+    fields = dict(document)
+    if fields["enum"] is not None:
+        fields["enum"] = tuple(fields["enum"])
+    return ParameterDefinition(**fields)

@@ -1,0 +1,1 @@
+"""State: runs, versions, dead letters and spans, in Postgres or in memory."""

@@ -1,0 +1,206 @@
+"""
+The job's port to where runs are kept: load, claim, beat, checkpoint, dead letters, spans, finish.
+
+Two stores implement it, Postgres and memory, and pass one contract suite. All methods block (the
+job calls them before the flow starts, after it has ended, or from a thread). Every write carries the
+lease's token and changes nothing when that is stale; it then raises `LeaseLostError`.
+Where Postgres is away each raises `UnavailableError`; refused credentials raise `CredentialsError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from cableway.definition import JsonObject
+
+
+class RunState(StrEnum):
+    """Where a run stands. The last seven are final for an attempt; `ENDED` says which are final for the run."""
+
+    QUEUED = "queued"
+    LAUNCHING = "launching"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+    CRASHED = "crashed"
+
+
+ENDED = frozenset(
+    {
+        RunState.SUCCEEDED,
+        RunState.COMPLETED_WITH_ERRORS,
+        RunState.FAILED,
+        RunState.CANCELLED,
+        RunState.TIMED_OUT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A run with the version that it is pinned to. ``document`` is the normalised definition."""
+
+    run_id: str
+    pipeline: str
+    version: int
+    version_hash: str
+    document: JsonObject
+    document_format: int
+    state: RunState
+    parameters: Mapping[str, Any]
+    line: str
+    key: str | None = None
+    attempt: int = 0
+    scheduler_name: str | None = None
+    trigger_name: str | None = None
+    scheduled_at: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    trace_id: str | None = None
+    cursor: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to work on a run: valid while it is beaten within ``ttl_s``, by the database's clock."""
+
+    run_id: str
+    attempt: int
+    token: int
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """The run is ours."""
+
+    lease: Lease
+    run: RunRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Another live attempt holds the run; its lease runs out in ``expires_in_s`` unless it beats."""
+
+    expires_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The run had already ended."""
+
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRecord:
+    """What one stage (or one of its blocs, where it has several) did in an attempt. Times are seconds, summed over items."""
+
+    stage: str
+    bloc: str | None
+    lane: str
+    items: int
+    rows: int
+    failed: int
+    skipped: int
+    retries: int
+    work_s: float
+    wait_s: float
+    blocked_s: float
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A unit that failed for good. ``payload`` is JSON; ``stack`` has no locals."""
+
+    item_id: str
+    stage: str
+    bloc: str
+    error_type: str
+    message: str
+    stack: str | None = None
+    attempts: int = 1
+    payload: Any = None
+    payload_bytes: int = 0
+    trace_id: str | None = None
+    span_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanRow:
+    """A finished span as it is kept locally. Times are Unix nanoseconds; ids are hex."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    name: str
+    kind: str
+    start_ns: int
+    end_ns: int
+    status: str
+    attributes: JsonObject
+    events: Sequence[JsonObject] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How an attempt ended. ``counts`` has emitted and one number per outcome, ``problem`` is RFC 9457."""
+
+    state: RunState
+    exit_code: int
+    counts: Mapping[str, int]
+    rows_in: int = 0
+    rows_out: int = 0
+    stages: Sequence[StageRecord] = ()
+    problem: JsonObject | None = None
+    spans_dropped: int = 0
+    trace_id: str | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What a heartbeat brought back."""
+
+    cancel_requested: bool
+
+
+class RunStore(Protocol):
+    """Where the job reads its run and writes what becomes of it."""
+
+    def claim(self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None) -> Claimed | Held | Ended:
+        """Take the run's lease if it is free or has run out. Raise `UnknownRunError` when there is no such run."""
+        ...
+
+    def beat(self, lease: Lease) -> Beat:
+        """Renew the lease by its ttl, by the database's clock."""
+        ...
+
+    def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
+        """Keep how far the source has been worked off."""
+        ...
+
+    def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:
+        """Store units that failed for good; the same unit of the same run is stored once."""
+        ...
+
+    def add_spans(self, lease: Lease, spans: Sequence[SpanRow]) -> None:
+        """Keep spans for local inspection, up to the store's bound for each run."""
+        ...
+
+    def finish(self, lease: Lease, result: RunResult) -> None:
+        """Write the outcome and give up the lease."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
