@@ -35,7 +35,7 @@ PIP_TO_UV = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser = argparse.ArgumentParser(description="Make the environment that make works in.")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     parser.add_argument("kind", choices=["demo", "dev"])
     arguments = parser.parse_args()
@@ -91,18 +91,19 @@ def install(venv: Path, pins: Path) -> None:
     pip can do it alone, and its settings (an index, certificates, wheels in a
     folder) may be the only ones that this machine has; uv is told of them.
     """
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
+    python = str(venv / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "-qq", "--require-hashes"]
     uv = venv / "bin" / "uv"
     if not uv.exists():
         _run([*pip, "--requirement", str(REQUIREMENTS / "tools.txt")])
-    sync = [str(uv), "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", str(pins)]
+    sync = [str(uv), "pip", "sync", "--python", python, "--quiet", "--require-hashes", "--compile-bytecode", str(pins)]
     if subprocess.run(sync, env=_uv_environment(venv), check=False).returncode != 0:
         print("uv could not; trying pip", flush=True)
         _run([*pip, "--requirement", str(pins)])
 
 
 def _uv_environment(venv: Path) -> dict[str, str]:
-    environment = {**os.environ, "VIRTUAL_ENV": str(venv)}
+    environment = dict(os.environ)
     for setting, variable in PIP_TO_UV.items():
         if value := _pip_setting(venv, setting):
             environment.setdefault(variable, value)
@@ -116,7 +117,8 @@ def _pip_setting(venv: Path, name: str) -> str:
     if value is None:
         command = [str(venv / "bin" / "python"), "-m", "pip", "config", "get", f"global.{name}"]
         value = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return value.strip()
+    separator = "," if name == "find-links" else " "
+    return separator.join(value.split())
 
 
 def _digest(kind: str) -> str:
