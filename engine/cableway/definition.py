@@ -161,7 +161,7 @@ class PipelineDefinition:
 
     def document(self) -> JsonObject:
         """This definition as JSON values, every default written out; `restore` takes it back."""
-        return cast(JsonObject, json.loads(json.dumps(asdict(self))))
+        return cast("JsonObject", json.loads(json.dumps(asdict(self))))
 
     def content_hash(self) -> str:
         """SHA-256 of the canonical document, in hex: equal for definitions that say the same."""

@@ -75,16 +75,22 @@ class Observer:
     def item_finished(self, item: WorkItem, stage: str, at_ns: int) -> None:
         """All blocs of *stage* are done with the item."""
 
-    def item_failed(self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int) -> None:
+    def item_failed(
+        self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
+    ) -> None:
         """A unit failed for good after *attempts* tries; the item goes no further."""
 
-    def item_retried(self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempt: int, delay_s: float) -> None:
+    def item_retried(
+        self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempt: int, delay_s: float
+    ) -> None:
         """Attempt number *attempt* (from 1) failed; the unit is tried again after *delay_s*."""
 
     def item_dropped(self, item: WorkItem, stage: str, at_ns: int) -> None:
         """The handler wants no more of the item; it ends as skipped."""
 
-    def item_derived(self, parents: Sequence[WorkItem], children: Sequence[WorkItem], stage: str, how: Derivation) -> None:
+    def item_derived(
+        self, parents: Sequence[WorkItem], children: Sequence[WorkItem], stage: str, how: Derivation
+    ) -> None:
         """*children* came out of *parents* in *stage*. A fan-out tells each child as it is made."""
 
     def item_ended(self, item: WorkItem, outcome: Outcome, at_ns: int) -> None:

@@ -102,7 +102,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecord:
-    """What one stage (or one of its blocs, where it has several) did in an attempt. Times are seconds, summed over items."""
+    """What one stage, or one of its blocs where it has several, did in an attempt. Times are summed over its items."""
 
     stage: str
     bloc: str | None
@@ -177,7 +177,9 @@ class Beat:
 class RunStore(Protocol):
     """Where the job reads its run and writes what becomes of it."""
 
-    def claim(self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None) -> Claimed | Held | Ended:
+    def claim(
+        self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
+    ) -> Claimed | Held | Ended:
         """Take the run's lease if it is free or has run out. Raise `UnknownRunError` when there is no such run."""
         ...
 

@@ -99,7 +99,7 @@ class WorkerPool(Protocol):
         ...
 
     def share(self, name: str, value: Any) -> None:
-        """Make *value* part of every worker's ``shared`` before any unit submitted after this one. Sent once a worker."""
+        """Make *value* part of every worker's ``shared`` for every unit submitted after this. Sent once a worker."""
         ...
 
     async def run(self, call: UnitCall) -> UnitResult:
