@@ -18,7 +18,8 @@ RUN /build/bin/pip --python /venv/bin/python install --quiet --require-hashes \
 COPY pyproject.toml README.md LICENSE /src/
 COPY engine /src/engine
 COPY handlers /src/handlers
-RUN /build/bin/pip --python /venv/bin/python install --quiet --no-deps --no-build-isolation /src && \
+RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist /src && \
+    /build/bin/pip --python /venv/bin/python install --quiet --no-deps --no-index /dist/*.whl && \
     python -m compileall -q -j 0 --invalidation-mode unchecked-hash /venv
 
 FROM python:3.14-slim
