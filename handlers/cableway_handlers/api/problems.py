@@ -1,0 +1,81 @@
+"""What a request can be refused for: the errors that are the caller's, each with its HTTP status."""
+
+from __future__ import annotations
+
+from cableway.errors import CablewayError
+
+
+class RequestError(CablewayError):
+    """The request cannot be served as it is; nothing was recorded."""
+
+    code = "bad_request"
+    title = "The request is malformed"
+    status = 400
+    retry = "never"
+
+
+class UnauthenticatedError(RequestError):
+    """Nobody we know signed this. An unknown hook and a wrong signature get the same words."""
+
+    code = "unauthenticated"
+    title = "The request is not signed by anyone known here"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("The webhook's signature is missing, wrong or too old, or there is no such hook.")
+
+
+class ForeignHostError(RequestError):
+    """The Host header names another machine: a page of somebody else's may be asking through a browser."""
+
+    code = "foreign_host"
+    title = "This server answers to its loopback names only"
+    status = 403
+
+
+class NotFoundError(RequestError):
+    """Nothing lives at this address."""
+
+    code = "not_found"
+    title = "Nothing is here"
+    status = 404
+
+
+class MethodError(RequestError):
+    """The address exists, but not for this method."""
+
+    code = "method_not_allowed"
+    title = "Another method is needed"
+    status = 405
+
+
+class SlowRequestError(RequestError):
+    """The body took too long to arrive."""
+
+    code = "request_timeout"
+    title = "The body came too slowly"
+    status = 408
+
+
+class TooLargeError(RequestError):
+    """The body is over the limit."""
+
+    code = "too_large"
+    title = "The body is too large"
+    status = 413
+
+
+class MediaTypeError(RequestError):
+    """The body is not plain JSON."""
+
+    code = "media_type"
+    title = "The body must be application/json"
+    status = 415
+
+
+class PayloadError(RequestError):
+    """The body is JSON, but not what can be made parameters of."""
+
+    code = "payload"
+    title = "The payload does not fit"
+    status = 422
