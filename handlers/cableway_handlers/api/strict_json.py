@@ -71,7 +71,8 @@ def _texts(value: Any) -> Iterator[str]:
 def _children(node: Any) -> list[Any]:
     if isinstance(node, dict):
         return list(cast("dict[str, Any]", node).values())
-    return cast("list[Any]", node) if isinstance(node, list) else []
+    members: list[Any] = node if isinstance(node, list) else []
+    return members
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
