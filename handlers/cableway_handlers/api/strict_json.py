@@ -11,21 +11,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from typing import Any, NoReturn, cast
+from typing import NoReturn, TypeAlias
 
 from cableway_handlers.api.problems import RequestError
 
 MAX_DEPTH = 64
 
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-def parse(body: bytes) -> Any:
+
+def parse(body: bytes) -> Json:
     """Return the JSON value that *body* is. Raise `RequestError` (400) for anything doubtful."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(f"The body is not UTF-8 (byte {error.start}).") from None
     try:
-        value = _DECODER.decode(text)
+        value: Json = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise RequestError(f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno}).") from None
     except RecursionError:
@@ -40,7 +42,7 @@ def parse(body: bytes) -> Any:
     return value
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: Json) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in _children(node) if isinstance(child, (dict, list))]
@@ -49,7 +51,7 @@ def _check_depth(value: Any) -> None:
     raise _too_deep()
 
 
-def _check_text(value: Any) -> None:
+def _check_text(value: Json) -> None:
     for text in _texts(value):
         if "\x00" in text:
             raise RequestError("The body holds a NUL character.")
@@ -57,25 +59,24 @@ def _check_text(value: Any) -> None:
             raise RequestError("The body holds half of a surrogate pair.")
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: Json) -> Iterator[str]:
     waiting = [value]
     while waiting:
         node = waiting.pop()
         if isinstance(node, str):
             yield node
         if isinstance(node, dict):
-            yield from cast("dict[str, Any]", node)
+            yield from node
         waiting.extend(_children(node))
 
 
-def _children(node: Any) -> list[Any]:
+def _children(node: Json) -> list[Json]:
     if isinstance(node, dict):
-        return list(cast("dict[str, Any]", node).values())
-    members: list[Any] = node if isinstance(node, list) else []
-    return members
+        return list(node.values())
+    return node if isinstance(node, list) else []
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     made = dict(pairs)
     if len(made) != len(pairs):
         raise RequestError("The body holds an object with the same key twice.")
