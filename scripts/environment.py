@@ -107,7 +107,8 @@ def _uv_environment(venv: Path) -> dict[str, str]:
     for setting, variable in PIP_TO_UV.items():
         if value := _pip_setting(venv, setting):
             environment.setdefault(variable, value)
-    # As pip does: the best match of all indexes. The hashes say what is acceptable.
+    # As pip does: the machine's certificates, and the best match of all indexes. Hashes say what is acceptable.
+    environment.setdefault("UV_SYSTEM_CERTS", "1")
     environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return environment
 
