@@ -50,7 +50,7 @@ def main() -> None:
 
 def is_current(venv: Path, kind: str) -> bool:
     enough = ["dev"] if kind == "dev" else ["demo", "dev"]
-    return any(_read(_stamp(venv, name)) == _digest(name) for name in enough)
+    return any(_read(_stamp(venv, name)) == content_digest(name) for name in enough)
 
 
 def build(venv: Path, kind: str) -> None:
@@ -68,7 +68,7 @@ def build(venv: Path, kind: str) -> None:
     project = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)]
     _run([python, "-m", "pip", *project])
     _run([python, "-m", "compileall", "-q", "-j", "0", str(ROOT / "engine"), str(ROOT / "handlers")])
-    _stamp(venv, kind).write_text(_digest(kind))
+    _stamp(venv, kind).write_text(content_digest(kind))
 
 
 def create(venv: Path) -> None:
@@ -97,12 +97,12 @@ def install(venv: Path, pins: Path) -> None:
     if not uv.exists():
         _run([*pip, "--requirement", str(REQUIREMENTS / "tools.txt")])
     sync = [str(uv), "pip", "sync", "--python", python, "--quiet", "--require-hashes", "--compile-bytecode", str(pins)]
-    if subprocess.run(sync, env=_uv_environment(venv), check=False).returncode != 0:
+    if subprocess.run(sync, env=uv_environment(venv), check=False).returncode != 0:
         print("uv could not; trying pip", flush=True)
         _run([*pip, "--requirement", str(pins)])
 
 
-def _uv_environment(venv: Path) -> dict[str, str]:
+def uv_environment(venv: Path) -> dict[str, str]:
     environment = dict(os.environ)
     for setting, variable in PIP_TO_UV.items():
         if value := _pip_setting(venv, setting):
@@ -122,7 +122,7 @@ def _pip_setting(venv: Path, name: str) -> str:
     return separator.join(value.split())
 
 
-def _digest(kind: str) -> str:
+def content_digest(kind: str) -> str:
     content = (REQUIREMENTS / f"{kind}.txt").read_bytes() + (ROOT / "pyproject.toml").read_bytes()
     return hashlib.sha256(content + str(ROOT).encode()).hexdigest()
 
