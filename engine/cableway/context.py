@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,7 @@ class RunContext:
     bloc's own name alone.
     """
 
-    __slots__ = ("_inputs", "_own", "bloc", "facts", "item_id", "log")
+    __slots__ = ("_inputs", "_own", "_view", "_views", "bloc", "facts", "item_id", "log")
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class RunContext:
         data: Mapping[str, Any] | None = None,
         inputs: tuple[str, ...] = (),
         log: logging.Logger | None = None,
+        view: Callable[[Any], Any] | None = None,
     ) -> None:
         self.facts = facts
         self.bloc = bloc
@@ -58,6 +59,8 @@ class RunContext:
         self.log = log or logging.getLogger(f"cableway.blocs.{bloc or 'run'}")
         self._inputs = inputs
         self._own: dict[str, Any] = dict(data or {})
+        self._view = view
+        self._views: dict[str, Any] = {}
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -90,9 +93,12 @@ class RunContext:
         return self._inputs
 
     def get_data(self, bloc_name: str) -> Any:
-        """What *bloc_name* made. Raise `MissingDataError` naming what there is instead."""
+        """What *bloc_name* made, tabular data in the form that the bloc asks for.
+
+        Raise `MissingDataError` naming what there is instead.
+        """
         try:
-            return self._own[bloc_name]
+            return self._own[bloc_name] if self._view is None else self._viewed(bloc_name, self._view)
         except KeyError:
             there = ", ".join(sorted(self._own)) or "nothing"
             raise MissingDataError(
@@ -107,6 +113,13 @@ class RunContext:
     def set_data(self, bloc_name: str, value: Any) -> None:
         """Keep *value* under *bloc_name* for the blocs that follow within this context."""
         self._own[bloc_name] = value
+        self._views.pop(bloc_name, None)
+
+    def _viewed(self, bloc_name: str, view: Callable[[Any], Any]) -> Any:
+        """Converted once, however often it is asked for."""
+        if bloc_name not in self._views:
+            self._views[bloc_name] = view(self._own[bloc_name])
+        return self._views[bloc_name]
 
     def input(self) -> Any:
         """The data of the one declared input. Raise `MissingDataError` where there is none or more than one."""

@@ -5,6 +5,7 @@ CablewayError                   base; caught at the process boundary only       
   UsageError                    the command line is wrong                               exit 2
   RunFailedError                the run failed, and that is recorded                    exit 3
     SourceError                 the source raised or cannot be read
+      SourceChangedError        the source is not what it was when it was read before
     SinkError                   an exporter could not write or finish
     ItemsFailedError            more items failed than `max_errors` allows
     AccountingError             emitted items and ended items differ: a bug, never hidden
@@ -25,6 +26,7 @@ CablewayError                   base; caught at the process boundary only       
   RunTimeoutError               the run took longer than it may                         exit 124
   InterruptedRunError           stopped by a signal, drained                            exit 143
   ItemError                     one unit failed in a way the flow itself detected       (the item's, never the run's)
+  RowError                      a row does not fit where it is to go                    (the item's, never the run's)
 
 ``exit_code`` is what the container's process returns; ``retry`` says whether the same
 container started again could end otherwise. `problem` is the one form of an error that
@@ -117,6 +119,13 @@ class SourceError(RunFailedError):
 
     code = "source_error"
     title = "The source failed"
+
+
+class SourceChangedError(SourceError):
+    """The source is not what it was when it was read before, so its positions mean nothing any more."""
+
+    code = "source_changed"
+    title = "The source has changed"
 
 
 class SinkError(RunFailedError):
@@ -322,3 +331,33 @@ class ItemError(CablewayError):
 
 def _item_error(item_code: ItemErrorCode, message: str, error_type: str | None, stack: str | None) -> ItemError:
     return ItemError(item_code, message, error_type=error_type, stack=stack)
+
+
+class RowError(CablewayError):
+    """A row does not fit where it is to go; none of its item's rows are kept.
+
+    ``row`` counts the item's rows from 1. The message names row, column and reason, never the value.
+    """
+
+    code = "row_refused"
+    title = "A row was refused"
+    status = 422
+
+    def __init__(self, reason: str, *, where: str, row: int | None = None, column: str | None = None) -> None:
+        place = [where]
+        if row is not None:
+            place.append(f"row {row}")
+        if column is not None:
+            place.append(f"column {column!r}")
+        super().__init__(f"{', '.join(place)}: {reason}")
+        self.reason = reason
+        self.where = where
+        self.row = row
+        self.column = column
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _row_error, (self.reason, self.where, self.row, self.column)
+
+
+def _row_error(reason: str, where: str, row: int | None, column: str | None) -> RowError:
+    return RowError(reason, where=where, row=row, column=column)

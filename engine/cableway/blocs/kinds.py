@@ -11,14 +11,19 @@ Methods may be sync or async. A sync bloc runs in a thread unless its stage says
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from cableway.errors import SourceError
+
 if TYPE_CHECKING:
     from cableway.context import RunContext
+    from cableway.definition import JsonObject
 
 Kind = Literal["loader", "transformer", "exporter"]
+Frames = Literal["pandas", "arrow"]
 ALL_LANES = ("async", "thread", "process", "interpreter", "dask")
 LOCAL_LANES = ("async", "thread")
 
@@ -35,6 +40,18 @@ class Ending(StrEnum):
     def commits(self) -> bool:
         """Whether what was written in one transaction for the whole run is kept."""
         return self in {Ending.SUCCEEDED, Ending.COMPLETED_WITH_ERRORS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What the job lends to the blocs that run beside it. Holds secrets: it never goes to a child, a log or a row."""
+
+    conninfo: str | None = field(default=None, repr=False)
+    """The state database, for a bloc that is given no ``dsn`` of its own."""
+    state_schema: str = "cableway"
+    """Where Cableway's own tables stand; no bloc writes there."""
+    root: str | None = None
+    """The folder below which file blocs must stay; None: anywhere."""
 
 
 class Bloc:
@@ -56,10 +73,20 @@ class Bloc:
 
     It is called as ``function(config: dict, context)`` for each item.
     """
+    frames: ClassVar[Frames | None] = "pandas"
+    """What tabular input arrives as: a pandas DataFrame, an Arrow table, or (None) as the bloc before made it."""
 
     def __init__(self, name: str, config: Any) -> None:
         self.name = name
         self.config = config
+
+    @classmethod
+    def faults(cls, config: Any) -> Iterable[tuple[str, str]]:
+        """What is wrong with *config* that its model cannot say: field names with messages. Nothing else happens."""
+        return ()
+
+    def bind(self, resources: Resources) -> None:
+        """Called once before `open`, in the job's own process alone, with what the job lends."""
 
     def open(self, context: RunContext) -> Awaitable[None] | None:
         """Called once before the first item. Raising fails the run before anything moved."""
@@ -89,6 +116,17 @@ class LoaderBloc(Bloc):
     def load(self, context: RunContext) -> Any | Iterator[tuple[str, Any]] | AsyncIterator[tuple[str, Any]]:
         """One value that holds everything or, where `batched`, an iterator of ``(position, value)``."""
         raise NotImplementedError
+
+    def fingerprint(self, position: str) -> JsonObject:
+        """What `resume` compares: how the source looked up to *position*. Only of a ``repeatable`` loader."""
+        raise SourceError(f"loader {self.name!r} cannot start again at a position")
+
+    def resume(self, position: str, fingerprint: Mapping[str, Any]) -> None:
+        """Let `load` begin with the item at *position*.
+
+        Raise `SourceError` (``source_changed``) when the source no longer looks as *fingerprint* says.
+        """
+        raise SourceError(f"loader {self.name!r} cannot start again at a position")
 
 
 class TransformerBloc(Bloc):
@@ -123,6 +161,11 @@ class ExporterBloc(Bloc):
 
     kind = "exporter"
     lanes = LOCAL_LANES
+
+    @classmethod
+    def sole_target(cls, config: Any) -> str | None:
+        """What this exporter writes as a whole, so that no other exporter of the pipeline may; None: it shares."""
+        return None
 
     def export(self, context: RunContext) -> Any:
         """Write this item's data; return the number of rows written."""

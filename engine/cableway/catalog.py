@@ -1,0 +1,197 @@
+"""
+Bloc types by name: found, described, built.
+
+Built-ins are import paths, so that a job loads the types that its pipeline names and no others.
+After them come the modules that the settings name, and last, because asking the installed
+distributions is slow, the entry points of the group ``cableway.blocs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from cableway.definition import BlocDefinition, JsonObject
+from cableway.errors import DefinitionError, Fault
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from cableway.blocs.kinds import Bloc
+
+BUILT_IN: Mapping[str, str] = {
+    "aggregate": "cableway.blocs.aggregate:AggregateBloc",
+    "csv_loader": "cableway.blocs.csv_loader:CsvLoaderBloc",
+    "example_transformer": "cableway.blocs.example_transformer:ExampleTransformerBloc",
+    "pass_through": "cableway.blocs.pass_through:PassThroughBloc",
+    "postgres_exporter": "cableway.blocs.postgres_exporter:PostgresExporterBloc",
+}
+ENTRY_POINTS = "cableway.blocs"
+_WANTED = ("bloc_type", "kind", "summary", "Config", "example")
+
+
+class Catalog:
+    """The bloc types that a process knows. *modules* are imported when a name is no built-in's."""
+
+    def __init__(self, modules: Iterable[str] = ()) -> None:
+        self._modules = tuple(modules)
+        self._loaded: dict[str, type[Bloc]] = {}
+        self._of_modules: dict[str, type[Bloc]] | None = None
+        self._plugged: dict[str, Any] | None = None
+        self._adapters: dict[type, TypeAdapter[Any]] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Every type, sorted."""
+        return tuple(sorted({*BUILT_IN, *self._from_modules(), *self._entry_points()}))
+
+    def load(self, name: str) -> type[Bloc]:
+        """The class of bloc type *name*. Raise `DefinitionError` (``unknown_bloc``) that lists near names."""
+        if name not in self._loaded:
+            self._loaded[name] = self._find(name)
+        return self._loaded[name]
+
+    def path(self, name: str) -> str:
+        """Where a worker imports type *name* from, as ``module:class``."""
+        bloc_type = self.load(name)
+        return f"{bloc_type.__module__}:{bloc_type.__qualname__}"
+
+    def build(self, definition: BlocDefinition, *, checked: bool) -> Bloc:
+        """The bloc that *definition* describes.
+
+        With *checked* the config is one that `normalise` gave, so it is taken as it is and pydantic
+        does not load (unless the type's own config is a pydantic model). Raise `DefinitionError`
+        with a fault for each thing that is wrong with the config.
+        """
+        bloc_type = self.load(definition.bloc_type)
+        config_type: Any = bloc_type.Config
+        if checked and is_dataclass(config_type):
+            try:
+                config: Any = config_type(**definition.config)
+            except TypeError:
+                raise DefinitionError(
+                    f"bloc {definition.name!r}: its config is not one of this version's "
+                    f"{definition.bloc_type}; save the pipeline again"
+                ) from None
+        else:
+            config = self._validated(bloc_type, definition.name, definition.config)
+        return bloc_type(definition.name, config)
+
+    def normalise(self, name: str, config: Mapping[str, Any]) -> tuple[JsonObject, list[Fault]]:
+        """*config* with the defaults of type *name* written out, or what is wrong with it, all of it."""
+        from cableway.configs import config_faults, written_out
+
+        bloc_type = self.load(name)
+        made, faults = config_faults(self.adapter(bloc_type), config)
+        if made is not None:
+            faults = [Fault(f"/{field}", "invalid", message) for field, message in bloc_type.faults(made)]
+        return (dict(config) if faults or made is None else written_out(made, config)), faults
+
+    def describe(self, name: str) -> JsonObject:
+        """Type *name* as JSON: kind, summary, lanes, the JSON Schema of its config, and an example."""
+        bloc_type = self.load(name)
+        schema = self.adapter(bloc_type).json_schema()
+        schema.pop("title", None)
+        return {
+            "name": name,
+            "kind": bloc_type.kind,
+            "summary": bloc_type.summary,
+            "lanes": list(bloc_type.lanes),
+            "config": schema,
+            "example": dict(bloc_type.example),
+        }
+
+    def adapter(self, bloc_type: type[Bloc]) -> TypeAdapter[Any]:
+        """What validates the config of *bloc_type*; made once."""
+        from cableway.configs import adapter_of
+
+        config_type = bloc_type.Config
+        if config_type not in self._adapters:
+            self._adapters[config_type] = adapter_of(config_type)
+        return self._adapters[config_type]
+
+    def _validated(self, bloc_type: type[Bloc], name: str, config: Mapping[str, Any]) -> Any:
+        from cableway.configs import config_faults
+
+        made, faults = config_faults(self.adapter(bloc_type), config, references=False)
+        if made is not None:
+            faults = [Fault(f"/{field}", "invalid", message) for field, message in bloc_type.faults(made)]
+        if faults:
+            first = f"{faults[0].pointer}: {faults[0].message}"
+            raise DefinitionError(f"bloc {name!r} ({bloc_type.bloc_type}): {first}", faults)
+        return made
+
+    def _find(self, name: str) -> type[Bloc]:
+        if name in BUILT_IN:
+            return _imported(BUILT_IN[name], f"bloc type {name!r}")
+        of_modules = self._from_modules()
+        if name in of_modules:
+            return of_modules[name]
+        plugged = self._entry_points()
+        if name in plugged:
+            return _whole(_imported(plugged[name].value, f"bloc type {name!r} of an installed package"))
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> DefinitionError:
+        from difflib import get_close_matches
+
+        known = self.names()
+        near = get_close_matches(name, known, n=3) or known
+        message = f"no bloc type {name!r}; {'near it' if near is not known else 'known'}: {', '.join(near)}"
+        return DefinitionError(message, [Fault("/bloc_type", "unknown_bloc", message)])
+
+    def _from_modules(self) -> dict[str, type[Bloc]]:
+        if self._of_modules is None:
+            found: dict[str, type[Bloc]] = {}
+            for path in self._modules:
+                module = _module(path, "CABLEWAY_BLOCS")
+                for bloc_type in _bloc_types(module):
+                    if bloc_type.bloc_type in BUILT_IN or bloc_type.bloc_type in found:
+                        raise DefinitionError(f"module {path}: the bloc type {bloc_type.bloc_type!r} is taken")
+                    found[bloc_type.bloc_type] = bloc_type
+            self._of_modules = found
+        return self._of_modules
+
+    def _entry_points(self) -> dict[str, Any]:
+        if self._plugged is None:
+            from importlib.metadata import entry_points
+
+            self._plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        return self._plugged
+
+
+def _module(path: str, where: str) -> ModuleType:
+    try:
+        return import_module(path)
+    except ImportError as error:
+        raise DefinitionError(f"{where} names the module {path!r}, which cannot be imported: {error}") from error
+
+
+def _imported(path: str, what: str) -> type[Bloc]:
+    module, _, name = path.partition(":")
+    try:
+        return cast("type[Bloc]", getattr(_module(module, what), name))
+    except AttributeError:
+        raise DefinitionError(f"{what}: module {module!r} has no {name!r}") from None
+
+
+def _bloc_types(module: ModuleType) -> Iterable[type[Bloc]]:
+    """The types that *module* (or a module below it) defines, not those that it imports to extend them."""
+    for value in vars(module).values():
+        if (
+            isinstance(value, type)
+            and hasattr(value, "bloc_type")
+            and f"{value.__module__}.".startswith(f"{module.__name__}.")
+        ):
+            yield _whole(cast("type[Bloc]", value))
+
+
+def _whole(bloc_type: type[Bloc]) -> type[Bloc]:
+    missing = [name for name in _WANTED if not hasattr(bloc_type, name)]
+    if missing:
+        raise DefinitionError(
+            f"bloc type {bloc_type.__module__}:{bloc_type.__qualname__} does not say its {', '.join(missing)}"
+        )
+    return bloc_type

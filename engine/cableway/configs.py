@@ -1,0 +1,115 @@
+"""
+Bloc configs judged by their own models: pydantic's part of the catalog, loaded only to check.
+
+Every message is ours to show: field names and rules, never the value that was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from cableway.definition import JsonObject
+from cableway.errors import Fault
+
+_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_SAID_OTHERWISE = {
+    "missing": "is required",
+    "unexpected_keyword_argument": "is not known here",
+    "extra_forbidden": "is not known here",
+}
+
+
+def adapter_of(config_type: type) -> TypeAdapter[Any]:
+    """What validates *config_type* and refuses unknown keys, in a dataclass and those inside it as well."""
+    for part in _dataclasses(config_type, set()):
+        if "__pydantic_config__" not in part.__dict__:
+            setattr(part, "__pydantic_config__", _STRICT)  # noqa: B010 - a type checker knows no such attribute
+    return TypeAdapter(config_type)
+
+
+def config_faults(
+    adapter: TypeAdapter[Any], config: Mapping[str, Any], *, references: bool = True
+) -> tuple[Any | None, list[Fault]]:
+    """The config object, or None with what is wrong, at pointers from the config's own root.
+
+    With *references* a ``${...}`` stands for a value that is not known yet, so that it is no
+    fault where a number is wanted; the object is then None and the list may be empty.
+    """
+    try:
+        return adapter.validate_python(dict(config)), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+    found = [detail for detail in details if not (references and is_reference(detail["input"]))]
+    return None, list(faults_of(found, config))
+
+
+def written_out(made: Any, given: Mapping[str, Any]) -> JsonObject:
+    """The config as JSON with every default; a pydantic model keeps what was given as it was given."""
+    if isinstance(made, BaseModel):
+        return {**made.model_dump(mode="json", by_alias=True, exclude=set(given)), **given}
+    return asdict(made)
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a reference stands in *value*, to be resolved when the run starts."""
+    return isinstance(value, str) and "${" in value
+
+
+def faults_of(details: Sequence[ErrorDetails], document: Any, prefix: str = "") -> Iterator[Fault]:
+    """Pydantic's errors as faults: one for each place, where a union would list one for each member."""
+    seen: set[str] = set()
+    for detail in details:
+        pointer = prefix + _pointer(detail["loc"], document, missing=detail["type"] == "missing")
+        if pointer not in seen:
+            seen.add(pointer)
+            yield Fault(pointer, detail["type"], _SAID_OTHERWISE.get(detail["type"]) or _small(detail["msg"]))
+
+
+def _pointer(location: Sequence[int | str], document: Any, *, missing: bool) -> str:
+    """*location* as far as it exists in *document*: the names of union members in it do not."""
+    pointer, current = "", document
+    for position, part in enumerate(location):
+        inside = _member(current, part)
+        if inside is not None:
+            current = inside[0]
+        elif not (missing and position == len(location) - 1):
+            continue
+        pointer += f"/{escaped(part)}"
+    return pointer
+
+
+def _member(current: Any, part: int | str) -> tuple[Any] | None:
+    match current:
+        case Mapping() if part in current:
+            return (current[part],)
+        case list() | tuple() if isinstance(part, int) and part < len(current):
+            return (current[part],)
+        case _:
+            return None
+
+
+def escaped(part: int | str) -> str:
+    """*part* as it is written in a JSON pointer."""
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def _small(message: str) -> str:
+    """A sentence of pydantic's as ours begin."""
+    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+
+
+def _dataclasses(hint: Any, seen: set[Any]) -> Iterator[type]:
+    """Each dataclass within a type hint, itself included."""
+    for part in get_args(hint):
+        yield from _dataclasses(part, seen)
+    if isinstance(hint, type) and is_dataclass(hint) and hint not in seen:
+        seen.add(hint)
+        yield hint
+        hints = get_type_hints(hint, include_extras=True)
+        for entry in fields(hint):
+            yield from _dataclasses(hints[entry.name], seen)
