@@ -1,0 +1,133 @@
+"""
+The two executors: they send a named statement over a connection and give its rows as dicts.
+
+A statement that met a deadlock or a serialization failure outside a transaction is sent again; other
+errors of the server come back in our words (`cableway.store.faults`). Steps that need several
+statements are written once, as a generator of `Step`s, and driven by either executor.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from cableway.store.connect import AsyncConnection, Connection
+from cableway.store.faults import CONFLICTS, translate
+from cableway.store.queries import Queries
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+    from cableway.settings import DatabaseSettings
+
+Row = dict[str, Any]
+Result = TypeVar("Result")
+
+CONFLICT_RETRIES = 5
+
+
+class Step(NamedTuple):
+    """One statement of several: its name and its parameters."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+
+Steps = Generator[Step, list[Row], Result]
+"""What to do, statement by statement: yields a `Step`, is sent its rows, returns the result."""
+
+
+class Executor:
+    """Sends statements over a blocking connection."""
+
+    def __init__(self, connection: Connection, settings: DatabaseSettings) -> None:
+        self.connection = connection
+        self.settings = settings
+        self._queries = Queries(settings.schema)
+
+    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
+        """Send the statement *name* and return its rows."""
+        tries = 0
+        while True:
+            try:
+                cursor = self.connection.execute(self._queries[name], parameters)
+                return cursor.fetchall() if cursor.description else []
+            except psycopg.Error as error:
+                tries += 1
+                time.sleep(_pause_or_raise(error, self.connection.pgconn.transaction_status, tries, self.settings))
+
+    def row(self, name: str, /, **parameters: Any) -> Row | None:
+        """The only row, or None."""
+        rows = self.rows(name, **parameters)
+        return rows[0] if rows else None
+
+    def drive(self, steps: Steps[Result]) -> Result:
+        """Do *steps* and return their result."""
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(self.rows(step.name, **step.parameters))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    def transaction(self) -> AbstractContextManager[psycopg.Transaction]:
+        """Several statements that hold together."""
+        return self.connection.transaction()
+
+
+class AsyncExecutor:
+    """Sends statements over a connection of an event loop."""
+
+    def __init__(self, connection: AsyncConnection, settings: DatabaseSettings) -> None:
+        self.connection = connection
+        self.settings = settings
+        self._queries = Queries(settings.schema)
+
+    async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
+        """Send the statement *name* and return its rows."""
+        import asyncio
+
+        tries = 0
+        while True:
+            try:
+                cursor = await self.connection.execute(self._queries[name], parameters)
+                return await cursor.fetchall() if cursor.description else []
+            except psycopg.Error as error:
+                tries += 1
+                status = self.connection.pgconn.transaction_status
+                await asyncio.sleep(_pause_or_raise(error, status, tries, self.settings))
+
+    async def row(self, name: str, /, **parameters: Any) -> Row | None:
+        """The only row, or None."""
+        rows = await self.rows(name, **parameters)
+        return rows[0] if rows else None
+
+    async def drive(self, steps: Steps[Result]) -> Result:
+        """Do *steps* and return their result."""
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(await self.rows(step.name, **step.parameters))
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    def transaction(self) -> AbstractAsyncContextManager[psycopg.AsyncTransaction]:
+        """Several statements that hold together."""
+        return self.connection.transaction()
+
+
+def _pause_or_raise(error: psycopg.Error, status: int, tries: int, settings: DatabaseSettings) -> float:
+    # Inside a transaction the whole of it would have to be done again, which only its owner can.
+    if error.sqlstate in CONFLICTS and status == TransactionStatus.IDLE and tries <= CONFLICT_RETRIES:
+        return random.uniform(0, 0.01 * 2**tries)
+    known = translate(error, settings)
+    if known is None:
+        raise error
+    raise known from error

@@ -1,0 +1,208 @@
+"""
+The run store in memory: for `run --file`, and for tests of what needs a run store and no Postgres.
+
+It keeps the port's promises within one process. Runs are added with `MemoryRunStore.add_run`; what
+became of one stands in its `MemoryRun`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cableway.definition import DOCUMENT_FORMAT, JsonObject, PipelineDefinition
+from cableway.errors import LeaseLostError, UnknownRunError
+from cableway.parameters import checked_parameters
+from cableway.store.ids import new_id
+from cableway.store.port import (
+    Beat,
+    Claimed,
+    DeadLetter,
+    Ended,
+    Held,
+    Lease,
+    RunRecord,
+    RunResult,
+    RunState,
+    SpanRow,
+)
+
+SPANS_PER_RUN = 2_000
+"""Spans that are kept of a run."""
+
+_FREE = frozenset({RunState.QUEUED, RunState.LAUNCHING, RunState.INTERRUPTED, RunState.CRASHED})
+_WORKED_ON = frozenset({RunState.RUNNING, RunState.CANCELLING})
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryAttempt:
+    """One attempt at a run."""
+
+    attempt: int
+    token: int
+    external_id: str | None
+    state: RunState = RunState.RUNNING
+    result: RunResult | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryRun:
+    """A run and what became of it."""
+
+    run_id: str
+    definition: PipelineDefinition
+    parameters: Mapping[str, Any]
+    line: str
+    key: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    trace_id: str | None = None
+    state: RunState = RunState.QUEUED
+    attempts: list[MemoryAttempt] = field(default_factory=list[MemoryAttempt])
+    letters: dict[tuple[str, str, str], DeadLetter] = field(default_factory=dict[tuple[str, str, str], DeadLetter])
+    spans: dict[str, SpanRow] = field(default_factory=dict[str, SpanRow])
+    cursor: JsonObject | None = None
+    result: RunResult | None = None
+    expires_at: float = 0.0
+
+
+class MemoryRunStore:
+    """Keeps runs in this process. *clock* gives seconds that only go forward."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, spans_per_run: int = SPANS_PER_RUN) -> None:
+        self._clock = clock
+        self._spans_per_run = spans_per_run
+        self._tokens = itertools.count(1)
+        self._lock = threading.Lock()
+        self.runs: dict[str, MemoryRun] = {}
+
+    def add_run(
+        self,
+        definition: PipelineDefinition,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+    ) -> str:
+        """Queue a run of *definition* and return its id. Raise `ParameterError` where *parameters* do not fit."""
+        run = MemoryRun(
+            run_id=new_id(),
+            definition=definition,
+            parameters=checked_parameters(definition.parameters, parameters or {}),
+            line=new_id(),
+            key=key,
+            traceparent=traceparent,
+            tracestate=tracestate,
+        )
+        self.runs[run.run_id] = run
+        return run.run_id
+
+    def cancel(self, run_id: str) -> None:
+        """Ask for the end of a run; one that nobody works on is cancelled at once."""
+        with self._lock:
+            run = self._run(run_id)
+            if run.state in _FREE:
+                run.state = RunState.CANCELLED
+            elif run.state in _WORKED_ON:
+                run.state = RunState.CANCELLING
+
+    def claim(
+        self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
+    ) -> Claimed | Held | Ended:
+        """As `RunStore.claim`."""
+        with self._lock:
+            run = self._run(run_id)
+            left_s = run.expires_at - self._clock()
+            if run.state in _WORKED_ON:
+                if left_s > 0:
+                    return Held(expires_in_s=left_s)
+                run.attempts[-1].state = RunState.CRASHED
+            elif run.state not in _FREE:
+                return Ended(state=run.state)
+            if run.state is not RunState.CANCELLING:
+                run.state = RunState.RUNNING
+            attempt = MemoryAttempt(attempt=len(run.attempts) + 1, token=next(self._tokens), external_id=external_id)
+            run.attempts.append(attempt)
+            run.trace_id = trace_id or run.trace_id
+            ttl_s = run.definition.settings.lease_ttl_s
+            run.expires_at = self._clock() + ttl_s
+            lease = Lease(run_id=run_id, attempt=attempt.attempt, token=attempt.token, ttl_s=ttl_s)
+            return Claimed(lease=lease, run=_record(run))
+
+    def beat(self, lease: Lease) -> Beat:
+        """As `RunStore.beat`."""
+        with self._lock:
+            run = self._held(lease)
+            run.expires_at = self._clock() + lease.ttl_s
+            return Beat(cancel_requested=run.state is RunState.CANCELLING)
+
+    def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
+        """As `RunStore.checkpoint`."""
+        with self._lock:
+            self._held(lease).cursor = dict(cursor)
+
+    def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:
+        """As `RunStore.add_dead_letters`."""
+        with self._lock:
+            kept = self._held(lease).letters
+            for letter in letters:
+                kept.setdefault((letter.stage, letter.bloc, letter.item_id), letter)
+
+    def add_spans(self, lease: Lease, spans: Sequence[SpanRow]) -> None:
+        """As `RunStore.add_spans`."""
+        with self._lock:
+            kept = self._held(lease).spans
+            for span in spans:
+                if len(kept) < self._spans_per_run:
+                    kept.setdefault(span.span_id, span)
+
+    def finish(self, lease: Lease, result: RunResult) -> None:
+        """As `RunStore.finish`."""
+        with self._lock:
+            run = self._run(lease.run_id)
+            if run.attempts[-1].token == lease.token and run.state is result.state:
+                return
+            run = self._held(lease)
+            run.state = run.attempts[-1].state = result.state
+            run.result = run.attempts[-1].result = result
+            run.trace_id = result.trace_id or run.trace_id
+
+    def close(self) -> None:
+        """As `RunStore.close`; the runs stay."""
+
+    def _run(self, run_id: str) -> MemoryRun:
+        run = self.runs.get(run_id)
+        if run is None:
+            raise UnknownRunError(f"no run {run_id[:80]!r}")
+        return run
+
+    def _held(self, lease: Lease) -> MemoryRun:
+        run = self._run(lease.run_id)
+        if run.state not in _WORKED_ON or run.attempts[-1].token != lease.token:
+            raise LeaseLostError(f"attempt {lease.attempt} does not hold run {lease.run_id} any more")
+        return run
+
+
+def _record(run: MemoryRun) -> RunRecord:
+    return RunRecord(
+        run_id=run.run_id,
+        pipeline=run.definition.name,
+        version=1,
+        version_hash=run.definition.content_hash(),
+        document=run.definition.document(),
+        document_format=DOCUMENT_FORMAT,
+        state=run.state,
+        parameters=run.parameters,
+        line=run.line,
+        key=run.key,
+        attempt=len(run.attempts),
+        traceparent=run.traceparent,
+        tracestate=run.tracestate,
+        trace_id=run.trace_id,
+        cursor=run.cursor,
+    )

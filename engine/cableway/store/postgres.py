@@ -1,0 +1,202 @@
+"""
+The run store in Postgres: one statement and one round trip for each call.
+
+The connection is made with the first call and made again when it broke: every statement may be sent
+twice (a claim knows itself again by its id, the others find what they wrote), so a lost answer is
+asked for again. A store serves one thread at a time; a heartbeat has a store of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import psycopg
+
+from cableway.definition import JsonObject
+from cableway.errors import LeaseLostError, UnavailableError, UnknownRunError
+from cableway.settings import DatabaseSettings
+from cableway.store.connect import Connection, connect
+from cableway.store.executor import Executor, Row
+from cableway.store.faults import lacks_tables
+from cableway.store.ids import is_id
+from cableway.store.port import (
+    Beat,
+    Claimed,
+    DeadLetter,
+    Ended,
+    Held,
+    Lease,
+    RunRecord,
+    RunResult,
+    RunState,
+    SpanRow,
+)
+from cableway.store.storable import storable_json, storable_text
+from cableway.store.versions import SCHEMA_NUMBER, check_number
+
+SPANS_PER_RUN = 2_000
+"""Spans that are kept of a run."""
+RETRY_S = 0.2
+"""Seconds before a lost connection is made again."""
+
+
+class PostgresRunStore:
+    """Keeps runs in Postgres.
+
+    *patience_s* is how long a call goes on when the server is away (by default the settings'
+    connect budget; 0: it fails at once). *spans_per_run* bounds the local copy of spans.
+    """
+
+    def __init__(
+        self, settings: DatabaseSettings, *, patience_s: float | None = None, spans_per_run: int = SPANS_PER_RUN
+    ) -> None:
+        self._settings = settings
+        self._patience_s = settings.connect_budget_s if patience_s is None else patience_s
+        self._spans_per_run = spans_per_run
+        self._connection: Connection | None = None
+        self._executor: Executor | None = None
+
+    def claim(
+        self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
+    ) -> Claimed | Held | Ended:
+        """As `RunStore.claim`; `SchemaVersionError` where the schema is another version's: then nothing is taken."""
+        row = self._claim_row(run_id, trace_id, external_id)
+        check_number(row["schema_number"], self._settings)
+        if not row["known"]:
+            raise self._unknown(run_id)
+        if not row["claimed"]:
+            state = RunState(row["state"])
+            if state in {RunState.RUNNING, RunState.CANCELLING}:
+                return Held(expires_in_s=row["expires_in_s"])
+            return Ended(state=state)
+        lease = Lease(run_id=run_id, attempt=row["attempt"], token=row["lease_token"], ttl_s=row["lease_ttl_s"])
+        return Claimed(lease=lease, run=_run_record(run_id, row))
+
+    def beat(self, lease: Lease) -> Beat:
+        """As `RunStore.beat`."""
+        return Beat(cancel_requested=self._write("beat", lease)["cancel_requested"])
+
+    def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
+        """As `RunStore.checkpoint`."""
+        self._write("checkpoint", lease, position=storable_json(cursor))
+
+    def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:
+        """As `RunStore.add_dead_letters`; text and payload are made storable where Postgres would refuse them."""
+        if letters:
+            self._write("add_dead_letters", lease, letters=storable_json([asdict(letter) for letter in letters]))
+
+    def add_spans(self, lease: Lease, spans: Sequence[SpanRow]) -> None:
+        """As `RunStore.add_spans`; those beyond the bound are let go."""
+        if spans:
+            rows = storable_json([asdict(span) for span in spans[: self._spans_per_run]])
+            self._write("add_spans", lease, spans=rows, bound=self._spans_per_run)
+
+    def finish(self, lease: Lease, result: RunResult) -> None:
+        """As `RunStore.finish`: run, attempt and stages change together or not at all."""
+        stages = [{"position": position, **asdict(stage)} for position, stage in enumerate(result.stages)]
+        self._write(
+            "finish",
+            lease,
+            state=result.state.value,
+            exit_code=result.exit_code,
+            counts=storable_json(dict(result.counts)),
+            rows_in=result.rows_in,
+            rows_out=result.rows_out,
+            spans_dropped=result.spans_dropped,
+            outputs=storable_json(dict(result.outputs)),
+            problem=None if result.problem is None else storable_json(result.problem),
+            trace_id=result.trace_id,
+            stages=storable_json(stages),
+        )
+
+    def close(self) -> None:
+        """As `RunStore.close`; a later call connects again."""
+        connection, self._connection, self._executor = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+    def _claim_row(self, run_id: str, trace_id: str | None, external_id: str | None) -> Row:
+        if not is_id(run_id):
+            raise self._unknown(run_id)
+        parameters = {
+            "run_id": run_id,
+            "trace_id": trace_id,
+            "external_id": None if external_id is None else storable_text(external_id),
+            "claim_id": os.urandom(16).hex(),
+            "schema_number": SCHEMA_NUMBER,
+        }
+        try:
+            return self._send("claim", parameters)[0]
+        except psycopg.Error as error:
+            if not lacks_tables(error):
+                raise
+        self._ensure_schema()
+        return self._send("claim", parameters)[0]
+
+    def _ensure_schema(self) -> None:
+        from cableway.store.migrations import ensure_schema
+
+        ensure_schema(self._connected().connection, self._settings)
+
+    def _write(self, name: str, lease: Lease, **parameters: Any) -> Row:
+        rows = self._send(name, {"run_id": lease.run_id, "token": lease.token, **parameters})
+        if not rows:
+            raise LeaseLostError(f"attempt {lease.attempt} does not hold run {lease.run_id} any more")
+        return rows[0]
+
+    def _send(self, name: str, parameters: Mapping[str, Any]) -> list[Row]:
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                return self._connected(until).rows(name, **parameters)
+            except UnavailableError:
+                self._drop()
+                if time.monotonic() + RETRY_S >= until:
+                    raise
+                time.sleep(RETRY_S)
+
+    def _connected(self, until: float | None = None) -> Executor:
+        if self._executor is None:
+            budget_s = self._patience_s if until is None else max(0.0, until - time.monotonic())
+            self._connection = connect(self._settings, budget_s)
+            self._executor = Executor(self._connection, self._settings)
+        return self._executor
+
+    def _drop(self) -> None:
+        try:
+            self.close()
+        except psycopg.Error:
+            self._connection = self._executor = None
+
+    def _unknown(self, run_id: str) -> UnknownRunError:
+        return UnknownRunError(
+            f"no run {storable_text(run_id)[:80]!r} in Postgres at {self._settings.where}, "
+            f"schema {self._settings.schema!r}"
+        )
+
+
+def _run_record(run_id: str, row: Row) -> RunRecord:
+    return RunRecord(
+        run_id=run_id,
+        pipeline=row["pipeline"],
+        version=row["version"],
+        version_hash=row["content_hash"],
+        document=row["document"],
+        document_format=row["document_format"],
+        state=RunState(row["state"]),
+        parameters=row["parameters"],
+        line=row["line"],
+        key=row["key"],
+        attempt=row["attempt"],
+        scheduler_name=row["scheduler_name"],
+        trigger_name=row["trigger_name"],
+        scheduled_at=row["scheduled_at"],
+        traceparent=row["traceparent"],
+        tracestate=row["tracestate"],
+        trace_id=row["trace_id"],
+        cursor=row["cursor"],
+    )
