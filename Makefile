@@ -33,7 +33,7 @@ test: setup ## Run the unit, contract and integration tests
 	@$(PYTEST) -n $(WORKERS) --dist loadscope -m "not chaos"
 
 acceptance: setup ## Run the image, the processes and the demo as a user would
-	@$(PYTEST) tests/acceptance
+	@$(PYTEST) tests/acceptance --timeout 600
 
 check: setup ## Lint, types, import contracts, house rules, generated docs
 	@$(BIN)/ruff check --quiet .
