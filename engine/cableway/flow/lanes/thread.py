@@ -1,0 +1,170 @@
+"""
+The thread lane: threads of the stage's own, which take calls from a culsans queue and give back results.
+
+The threads are daemons and are not waited for when they hang: a call that takes too long is marked as
+failed, its thread is left behind, and another takes its place. Results come home through a second queue
+whose asynchronous side the loop reads, so that many quick calls cost one wake-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cableway.errors import CablewayError
+from cableway.flow.attempt import too_slow
+from cableway.flow.channel import ChannelEndedError
+from cableway.flow.lanes.crossing import ThreadChannel
+
+
+class Call:
+    """One call on its way to a thread and back."""
+
+    __slots__ = ("argument", "context", "done", "error", "finished_ns", "function", "left", "started_ns", "value")
+
+    def __init__(self, function: Callable[..., Any], argument: Any, done: asyncio.Future[None]) -> None:
+        self.function = function
+        self.argument = argument
+        self.context = contextvars.copy_context()
+        self.done = done
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.started_ns = 0
+        self.finished_ns = 0
+        self.left = False
+
+
+class SetupError(CablewayError):
+    """A stage's setup raised in a worker."""
+
+
+class ThreadPool:
+    """At most *workers* threads, started as calls come."""
+
+    def __init__(self, name: str, workers: int, setup: Callable[[], Any] | None, now_ns: Callable[[], int]) -> None:
+        self.abandoned = 0
+        self._name = name
+        self._workers = workers
+        self._setup = setup
+        self._now_ns = now_ns
+        self._calls: ThreadChannel = ThreadChannel(0)
+        self._results: ThreadChannel = ThreadChannel(0)
+        self._threads = 0
+        self._started = 0
+        self._in_hand = 0
+        # Whether a thread is left behind is decided on the loop's side while the thread may just be done.
+        self._border = threading.Lock()
+        self._collector: asyncio.Task[None] | None = None
+
+    async def call(self, function: Callable[..., Any], argument: Any, timeout_s: float | None = None) -> Call:
+        """Run ``function(argument)`` in a thread; the call that is returned holds its value and times.
+
+        Raise what it raised, or `ItemError` ``timeout``; the thread is then left behind.
+        """
+        call = Call(function, argument, asyncio.get_running_loop().create_future())
+        self._in_hand += 1
+        try:
+            self._man()
+            self._calls.put_nowait(call)
+            await self._wait(call, timeout_s)
+        except asyncio.CancelledError:
+            self._leave(call)
+            raise
+        finally:
+            self._in_hand -= 1
+        if call.error is not None:
+            raise call.error
+        return call
+
+    async def _wait(self, call: Call, timeout_s: float | None) -> None:
+        if timeout_s is None:
+            await call.done
+            return
+        left_s: float = timeout_s
+        while True:
+            await asyncio.wait((call.done,), timeout=left_s)
+            if call.done.done():
+                return
+            # The time counts from the moment a thread took the call, not while all of them are busy.
+            left_s = timeout_s - (self._now_ns() - call.started_ns) / 1e9 if call.started_ns else timeout_s
+            if left_s <= 0:
+                self._leave(call)
+                raise too_slow(timeout_s)
+
+    def _leave(self, call: Call) -> None:
+        with self._border:
+            call.left = True
+            if call.started_ns and not call.finished_ns:
+                self._threads -= 1
+                self.abandoned += 1
+
+    def _man(self) -> None:
+        if self._collector is None:
+            self._collector = asyncio.get_running_loop().create_task(self._collect())
+        if self._threads < min(self._in_hand, self._workers):
+            self._threads += 1
+            self._started += 1
+            name = f"cableway-{self._name}-{self._started}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+
+    def _serve(self) -> None:
+        broken = self._set_up()
+        while True:
+            try:
+                call: Call = self._calls.get_sync()
+            except ChannelEndedError:
+                return
+            with self._border:
+                if call.left:
+                    continue
+                call.started_ns = self._now_ns()
+            if broken is None:
+                _run(call)
+            else:
+                call.error = broken
+            with self._border:
+                call.finished_ns = self._now_ns()
+                left = call.left
+            self._results.put_nowait(call)
+            del call
+            if left:  # another thread has taken this one's place
+                return
+
+    def _set_up(self) -> BaseException | None:
+        try:
+            if self._setup is not None:
+                self._setup()
+        except BaseException as error:
+            broken = SetupError(f"setup of {self._name} raised {type(error).__name__}: {error}")
+            broken.__cause__ = error
+            return broken
+        return None
+
+    async def _collect(self) -> None:
+        while True:
+            try:
+                call: Call = await self._results.get()
+            except ChannelEndedError:
+                return
+            if not call.done.done():
+                call.done.set_result(None)
+            del call
+
+    def close(self) -> None:
+        """Let idle threads end; those that hang are left behind."""
+        self._calls.close()
+        self._results.close()
+        if self._collector is not None:
+            self._collector.cancel()
+
+
+def _run(call: Call) -> None:
+    try:
+        call.value = call.context.run(call.function, call.argument)
+    except BaseException as error:
+        call.error = error
+    finally:
+        call.argument = None
