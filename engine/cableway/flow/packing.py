@@ -57,7 +57,7 @@ def _aside(value: Any) -> Any:
 
 
 def _aside_member(value: Any) -> Any:
-    kind: Any = type(value)
+    kind = cast("Any", type(value))
     if (kind is list or kind is tuple) and len(value) <= _SCANNED:
         leaves = [_aside_leaf(member) for member in value]
         return value if all(map(is_, leaves, value)) else kind(leaves)
@@ -68,7 +68,7 @@ def _aside_member(value: Any) -> Any:
 
 
 def _aside_leaf(value: Any) -> Any:
-    kind: Any = type(value)
+    kind = cast("Any", type(value))
     if kind is bytes or kind is bytearray:
         return _Aside(value) if len(value) >= LARGE_BYTES else value
     if kind is memoryview:
