@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cableway.errors import Fault, ParameterError, UnknownPipelineError
 from cableway.parameters import checked_parameters, parameters_from_text, restored_parameters
-from cableway.store.executor import AsyncExecutor, Executor, Row, Step, Steps
+from cableway.store.executor import AsyncExecutor, Row, Sender, Step, Steps, drive
 from cableway.store.ids import new_id
 from cableway.store.storable import storable_json, storable_text
 from cableway.store.versions import check_number
@@ -66,12 +66,12 @@ class RecordedRun:
     """False: it had made it from another body, so this request is refused."""
 
 
-def record_run(executor: Executor, request: RunRequest) -> RecordedRun:
+def record_run(sender: Sender, request: RunRequest) -> RecordedRun:
     """Record the run that *request* asks for, or find the one that its key has made.
 
     Raise `UnknownPipelineError` or `ParameterError`: then nothing is recorded.
     """
-    return executor.drive(_recording(request, executor.settings))
+    return drive(sender, _recording(request, sender.settings))
 
 
 async def record_run_async(executor: AsyncExecutor, request: RunRequest) -> RecordedRun:
@@ -92,9 +92,10 @@ def _recording(request: RunRequest, settings: DatabaseSettings) -> Steps[Recorde
     made = yield Step("insert_run", values)
     if made:
         return RecordedRun(run_id=made[0]["run_id"], created=True)
-    before = yield Step("run_by_key", {"pipeline": request.pipeline, "key": values["key"]})
-    same = request.body_hash is None or before[0]["body_hash"] == request.body_hash
-    return RecordedRun(run_id=before[0]["run_id"], created=False, same_body=same)
+    # Sent again because the answer was lost, it meets the run that it made itself.
+    before = (yield Step("run_before", values))[0]
+    same = request.body_hash is None or before["body_hash"] == request.body_hash
+    return RecordedRun(run_id=before["run_id"], created=before["run_id"] == values["run_id"], same_body=same)
 
 
 def _run_values(request: RunRequest, version: Row, parameters: Mapping[str, Any]) -> dict[str, Any]:

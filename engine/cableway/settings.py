@@ -67,6 +67,12 @@ class DatabaseSettings:
         given.setdefault("sslmode", self.ssl_mode)
         return {name: value for name, value in given.items() if value is not None}
 
+    def conninfo(self) -> str:
+        """The same as one string, password included: not to be shown. Raise `SettingsError` likewise."""
+        from psycopg.conninfo import make_conninfo
+
+        return make_conninfo(**self.parameters())
+
     @property
     def where(self) -> str:
         """Host, port and database, to be named in messages; never a password."""
@@ -96,15 +102,15 @@ class Settings:
     """Modules that bring bloc types (``CABLEWAY_BLOCS``, by comma)."""
     secrets: tuple[str, ...] = ("env:", "file:")
     """Where secrets are looked for, in order (``CABLEWAY_SECRETS``, by comma)."""
-    otel: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    otel_variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """The ``OTEL_*`` variables as they are; headers among them may hold credentials."""
 
     @property
     def exports_telemetry(self) -> bool:
         """Whether an OTLP endpoint is configured and the SDK is not disabled."""
-        if self.otel.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        if self.otel_variables.get("OTEL_SDK_DISABLED", "").lower() == "true":
             return False
-        return any(name.startswith("OTEL_EXPORTER_OTLP") and name.endswith("ENDPOINT") for name in self.otel)
+        return any(name.startswith("OTEL_EXPORTER_OTLP") and name.endswith("ENDPOINT") for name in self.otel_variables)
 
     @property
     def state_database(self) -> DatabaseSettings:
@@ -131,7 +137,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         local_spans=known.switch("CABLEWAY_LOCAL_SPANS", default=True),
         blocs=known.words("CABLEWAY_BLOCS"),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),
-        otel=known.beginning("OTEL_"),
+        otel_variables=known.beginning("OTEL_"),
     )
 
 

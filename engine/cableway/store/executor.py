@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -42,6 +42,30 @@ Steps = Generator[Step, list[Row], Result]
 """What to do, statement by statement: yields a `Step`, is sent its rows, returns the result."""
 
 
+class Sender(Protocol):
+    """Whoever sends statements and waits for their rows."""
+
+    @property
+    def settings(self) -> DatabaseSettings:
+        """The database that it speaks to."""
+        ...
+
+    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
+        """Send the statement *name* and return its rows."""
+        ...
+
+
+def drive(sender: Sender, steps: Steps[Result]) -> Result:
+    """Do *steps* over *sender* and return their result."""
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(sender.rows(step.name, **step.parameters))
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
 class Executor:
     """Sends statements over a blocking connection."""
 
@@ -68,13 +92,7 @@ class Executor:
 
     def drive(self, steps: Steps[Result]) -> Result:
         """Do *steps* and return their result."""
-        try:
-            step = next(steps)
-            while True:
-                step = steps.send(self.rows(step.name, **step.parameters))
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+        return drive(self, steps)
 
     def transaction(self) -> AbstractContextManager[psycopg.Transaction]:
         """Several statements that hold together."""

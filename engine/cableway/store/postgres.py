@@ -1,27 +1,22 @@
 """
 The run store in Postgres: one statement and one round trip for each call.
 
-The connection is made with the first call and made again when it broke: every statement may be sent
-twice (a claim knows itself again by its id, the others find what they wrote), so a lost answer is
-asked for again. A store serves one thread at a time; a heartbeat has a store of its own.
+Every statement may be sent twice (a claim knows itself again by its id, the others find what they
+wrote), so where the connection broke the answer is asked for again. A store serves one thread at a
+time; a heartbeat has a store of its own.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import psycopg
-
 from cableway.definition import JsonObject
-from cableway.errors import LeaseLostError, UnavailableError, UnknownRunError
+from cableway.errors import LeaseLostError, UnknownRunError
 from cableway.settings import DatabaseSettings
-from cableway.store.connect import Connection, connect
-from cableway.store.executor import Executor, Row
-from cableway.store.faults import lacks_tables
+from cableway.store.executor import Row
 from cableway.store.ids import is_id
 from cableway.store.port import (
     Beat,
@@ -35,30 +30,28 @@ from cableway.store.port import (
     RunState,
     SpanRow,
 )
+from cableway.store.session import Session
 from cableway.store.storable import storable_json, storable_text
 from cableway.store.versions import SCHEMA_NUMBER, check_number
 
 SPANS_PER_RUN = 2_000
 """Spans that are kept of a run."""
-RETRY_S = 0.2
-"""Seconds before a lost connection is made again."""
 
 
 class PostgresRunStore:
     """Keeps runs in Postgres.
 
     *patience_s* is how long a call goes on when the server is away (by default the settings'
-    connect budget; 0: it fails at once). *spans_per_run* bounds the local copy of spans.
+    connect budget; 0: it fails at once). *spans_per_run* bounds the local copy of spans. The
+    store's session is there for those who have more to send before the run is claimed.
     """
 
     def __init__(
         self, settings: DatabaseSettings, *, patience_s: float | None = None, spans_per_run: int = SPANS_PER_RUN
     ) -> None:
+        self.session = Session(settings, patience_s=patience_s)
         self._settings = settings
-        self._patience_s = settings.connect_budget_s if patience_s is None else patience_s
         self._spans_per_run = spans_per_run
-        self._connection: Connection | None = None
-        self._executor: Executor | None = None
 
     def claim(
         self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
@@ -115,62 +108,25 @@ class PostgresRunStore:
 
     def close(self) -> None:
         """As `RunStore.close`; a later call connects again."""
-        connection, self._connection, self._executor = self._connection, None, None
-        if connection is not None:
-            connection.close()
+        self.session.close()
 
     def _claim_row(self, run_id: str, trace_id: str | None, external_id: str | None) -> Row:
         if not is_id(run_id):
             raise self._unknown(run_id)
-        parameters = {
-            "run_id": run_id,
-            "trace_id": trace_id,
-            "external_id": None if external_id is None else storable_text(external_id),
-            "claim_id": os.urandom(16).hex(),
-            "schema_number": SCHEMA_NUMBER,
-        }
-        try:
-            return self._send("claim", parameters)[0]
-        except psycopg.Error as error:
-            if not lacks_tables(error):
-                raise
-        self._ensure_schema()
-        return self._send("claim", parameters)[0]
-
-    def _ensure_schema(self) -> None:
-        from cableway.store.migrations import ensure_schema
-
-        ensure_schema(self._connected().connection, self._settings)
+        return self.session.rows(
+            "claim",
+            run_id=run_id,
+            trace_id=trace_id,
+            external_id=None if external_id is None else storable_text(external_id),
+            claim_id=os.urandom(16).hex(),
+            schema_number=SCHEMA_NUMBER,
+        )[0]
 
     def _write(self, name: str, lease: Lease, **parameters: Any) -> Row:
-        rows = self._send(name, {"run_id": lease.run_id, "token": lease.token, **parameters})
-        if not rows:
+        row = self.session.row(name, run_id=lease.run_id, token=lease.token, **parameters)
+        if row is None:
             raise LeaseLostError(f"attempt {lease.attempt} does not hold run {lease.run_id} any more")
-        return rows[0]
-
-    def _send(self, name: str, parameters: Mapping[str, Any]) -> list[Row]:
-        until = time.monotonic() + self._patience_s
-        while True:
-            try:
-                return self._connected(until).rows(name, **parameters)
-            except UnavailableError:
-                self._drop()
-                if time.monotonic() + RETRY_S >= until:
-                    raise
-                time.sleep(RETRY_S)
-
-    def _connected(self, until: float | None = None) -> Executor:
-        if self._executor is None:
-            budget_s = self._patience_s if until is None else max(0.0, until - time.monotonic())
-            self._connection = connect(self._settings, budget_s)
-            self._executor = Executor(self._connection, self._settings)
-        return self._executor
-
-    def _drop(self) -> None:
-        try:
-            self.close()
-        except psycopg.Error:
-            self._connection = self._executor = None
+        return row
 
     def _unknown(self, run_id: str) -> UnknownRunError:
         return UnknownRunError(
