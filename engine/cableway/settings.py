@@ -96,21 +96,12 @@ class Settings:
     """Folder for log files (``LOG_DIR``)."""
     pipelines_logs_dir: str | None = None
     """Folder in which each run gets one of its own (``PIPELINES_LOGS_DIR``, in either case)."""
-    local_spans: bool = True
-    """Keep a bounded copy of the spans in Postgres (``CABLEWAY_LOCAL_SPANS``)."""
     blocs: tuple[str, ...] = ()
     """Modules that bring bloc types (``CABLEWAY_BLOCS``, by comma)."""
     secrets: tuple[str, ...] = ("env:", "file:")
     """Where secrets are looked for, in order (``CABLEWAY_SECRETS``, by comma)."""
     otel_variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    """The ``OTEL_*`` variables as they are; headers among them may hold credentials."""
-
-    @property
-    def exports_telemetry(self) -> bool:
-        """Whether an OTLP endpoint is configured and the SDK is not disabled."""
-        if self.otel_variables.get("OTEL_SDK_DISABLED", "").lower() == "true":
-            return False
-        return any(name.startswith("OTEL_EXPORTER_OTLP") and name.endswith("ENDPOINT") for name in self.otel_variables)
+    """``OTEL_*`` and our own of telemetry as they are; headers among them may hold credentials."""
 
     @property
     def state_database(self) -> DatabaseSettings:
@@ -134,10 +125,9 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         log_levels=_levels(known.text("LOG_LEVELS") or ""),
         log_dir=known.text("LOG_DIR"),
         pipelines_logs_dir=known.text("PIPELINES_LOGS_DIR") or known.text("pipelines_logs_dir"),
-        local_spans=known.switch("CABLEWAY_LOCAL_SPANS", default=True),
         blocs=known.words("CABLEWAY_BLOCS"),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),
-        otel_variables=known.beginning("OTEL_"),
+        otel_variables=known.beginning("OTEL_", "CABLEWAY_TELEMETRY_", "CABLEWAY_LOCAL_SPANS"),
     )
 
 
@@ -164,8 +154,8 @@ class _Variables:
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in (self.text(name) or "").split(",") if word.strip())
 
-    def beginning(self, prefix: str) -> dict[str, str]:
-        return {name: value for name, value in self._variables.items() if name.startswith(prefix) and value.strip()}
+    def beginning(self, *prefixes: str) -> dict[str, str]:
+        return {name: value for name, value in self._variables.items() if name.startswith(prefixes) and value.strip()}
 
     def switch(self, name: str, *, default: bool) -> bool:
         match (self.text(name) or "").lower():
