@@ -21,6 +21,7 @@ from cableway.errors import SourceError
 if TYPE_CHECKING:
     from cableway.context import RunContext
     from cableway.definition import JsonObject
+    from cableway.settings import DatabaseSettings
 
 Kind = Literal["loader", "transformer", "exporter"]
 Frames = Literal["pandas", "arrow"]
@@ -46,10 +47,8 @@ class Ending(StrEnum):
 class Resources:
     """What the job lends to the blocs that run beside it. Holds secrets: it never goes to a child, a log or a row."""
 
-    conninfo: str | None = field(default=None, repr=False)
-    """The state database, for a bloc that is given no ``dsn`` of its own."""
-    state_schema: str = "cableway"
-    """Where Cableway's own tables stand; no bloc writes there."""
+    database: DatabaseSettings | None = field(default=None, repr=False)
+    """The state database, for a bloc that is given no ``dsn`` of its own. No bloc writes to its schema."""
     root: str | None = None
     """The folder below which file blocs must stay; None: anywhere."""
 
@@ -170,3 +169,7 @@ class ExporterBloc(Bloc):
     def export(self, context: RunContext) -> Any:
         """Write this item's data; return the number of rows written."""
         raise NotImplementedError
+
+    def outputs(self) -> JsonObject:
+        """What the run left where, for people: ``{"table": "public.flights"}``. Asked for after `close`."""
+        return {}

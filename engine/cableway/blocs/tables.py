@@ -6,9 +6,10 @@ such a value is met.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from cableway.context import MissingDataError
 from cableway.errors import DefinitionError, RowError
 
 if TYPE_CHECKING:
@@ -82,10 +83,15 @@ def to_pandas(value: Any) -> Any:
     return table.to_pandas(types_mapper=nullable.get) if nullable else table.to_pandas()
 
 
-def row_count(value: Any) -> int:
-    """How many rows a tabular *value* has."""
-    rows = getattr(value, "num_rows", None)
-    return rows if isinstance(rows, int) else len(value)
+def require_columns(table: Any, names: Iterable[str], bloc: str) -> None:
+    """Raise `MissingDataError` naming those of *names* that the Arrow *table* lacks, and what it has."""
+    there: list[str] = table.column_names
+    absent = [name for name in names if name not in there]
+    if absent:
+        raise MissingDataError(
+            f"bloc {bloc!r} wants the column {', '.join(map(repr, absent))}, "
+            f"and its input has: {', '.join(map(repr, there))}"
+        )
 
 
 def _pandas_view(value: Any) -> Any:
