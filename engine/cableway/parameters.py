@@ -83,7 +83,7 @@ def _fault(pointer: str, definition: ParameterDefinition, value: Any, *, is_give
     if definition.enum is not None and value not in definition.enum:
         allowed = ", ".join(json.dumps(each) for each in definition.enum)
         return Fault(pointer, "not_allowed", f"must be one of {allowed}")
-    if not _is_storable(value, MAX_DEPTH):
+    if not is_storable(value):
         return Fault(pointer, "not_storable", "holds NaN, an infinity, a NUL, half a character, or too many levels")
     return None
 
@@ -106,8 +106,8 @@ def _has_type(value: Any, kind: ParameterType) -> bool:
             assert_never(kind)
 
 
-def _is_storable(value: Any, levels: int) -> bool:
-    """Whether jsonb takes *value* as it is."""
+def is_storable(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether Postgres takes *value* as JSON, just as it is, and it has no more *levels* of nesting."""
     match value:
         case None | bool():
             return True
@@ -119,11 +119,11 @@ def _is_storable(value: Any, levels: int) -> bool:
             return math.isfinite(value)
         case list() | tuple():
             members = cast("Sequence[Any]", value)
-            return levels > 0 and all(_is_storable(member, levels - 1) for member in members)
+            return levels > 0 and all(is_storable(member, levels - 1) for member in members)
         case Mapping():
             pairs = cast("Mapping[Any, Any]", value)
-            keys_fit = all(isinstance(key, str) and _is_storable(key, 0) for key in pairs)
-            return levels > 0 and keys_fit and all(_is_storable(member, levels - 1) for member in pairs.values())
+            keys_fit = all(isinstance(key, str) and is_storable(key, 0) for key in pairs)
+            return levels > 0 and keys_fit and all(is_storable(member, levels - 1) for member in pairs.values())
         case _:
             return False
 

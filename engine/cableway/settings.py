@@ -67,12 +67,6 @@ class DatabaseSettings:
         given.setdefault("sslmode", self.ssl_mode)
         return {name: value for name, value in given.items() if value is not None}
 
-    def conninfo(self) -> str:
-        """The same as one string, password included: not to be shown. Raise `SettingsError` likewise."""
-        from psycopg.conninfo import make_conninfo
-
-        return make_conninfo(**self.parameters())
-
     @property
     def where(self) -> str:
         """Host, port and database, to be named in messages; never a password."""

@@ -252,3 +252,98 @@ WHERE s.run_id = %(run_id)s ORDER BY s.start_ns, s.end_ns DESC
 -- The units of a run that failed for good, without their payloads.
 SELECT item_id, stage, bloc, state, error_type, message, attempts, trace_id, span_id
 FROM {s}.dead_letters WHERE run_id = %(run_id)s ORDER BY letter_id LIMIT %(limit)s
+
+-- name: runs
+SELECT run_id::text, pipeline, version, state, parameters, key, line::text, parent_run_id::text, replay_of::text,
+       scheduler_name, trigger_name, scheduled_at, trace_id, attempt, exit_code, counts, rows_in, rows_out,
+       spans_dropped, outputs, error, created_at, started_at, ended_at
+FROM {s}.runs
+WHERE (%(pipeline)s::text IS NULL OR pipeline = %(pipeline)s) AND (%(state)s::text IS NULL OR state = %(state)s)
+ORDER BY created_at DESC, run_id DESC LIMIT %(limit)s
+
+-- name: run
+SELECT run_id::text, pipeline, version, state, parameters, key, line::text, parent_run_id::text, replay_of::text,
+       scheduler_name, trigger_name, scheduled_at, trace_id, attempt, exit_code, counts, rows_in, rows_out,
+       spans_dropped, outputs, error, created_at, started_at, ended_at
+FROM {s}.runs WHERE run_id = %(run_id)s
+
+-- name: attempts
+SELECT attempt, state, external_id, exit_code, reason, trace_id, started_at, ended_at
+FROM {s}.attempts WHERE run_id = %(run_id)s ORDER BY attempt
+
+-- name: stages
+-- Of the last attempt that recorded any.
+SELECT stage, bloc, lane, items, rows, failed, skipped, retries, work_s, wait_s, blocked_s, workers
+FROM {s}.run_stages
+WHERE run_id = %(run_id)s AND attempt = (SELECT max(attempt) FROM {s}.run_stages WHERE run_id = %(run_id)s)
+ORDER BY position
+
+-- name: dead_letters
+SELECT letter_id, run_id::text, attempt, item_id, stage, bloc, state, error_type, message, stack, attempts, payload,
+       payload_bytes, trace_id, span_id, created_at
+FROM {s}.dead_letters WHERE run_id = %(run_id)s ORDER BY letter_id LIMIT %(limit)s
+
+-- name: spans
+SELECT trace_id, span_id, parent_span_id, name, kind, start_ns, end_ns, status, attributes, events
+FROM {s}.spans WHERE run_id = %(run_id)s ORDER BY start_ns, span_id
+
+-- name: pipelines
+SELECT p.name, p.active_version AS version, v.document ->> 'description' AS description, v.content_hash,
+       p.archived_at, p.created_at, p.updated_at
+FROM {s}.pipelines AS p
+JOIN {s}.pipeline_versions AS v ON v.pipeline = p.name AND v.version = p.active_version
+ORDER BY p.name
+
+-- name: version
+SELECT v.pipeline, v.version, v.document, v.document_format > 0 AS checked, v.content_hash, v.source, v.author,
+       v.note, v.created_at
+FROM {s}.pipelines AS p
+JOIN {s}.pipeline_versions AS v ON v.pipeline = p.name AND v.version = coalesce(%(version)s, p.active_version)
+WHERE p.name = %(pipeline)s
+
+-- name: lock_pipeline
+-- Two who save the same pipeline come one after the other, also where it is not there yet.
+SELECT pg_advisory_xact_lock(hashtextextended('cableway.pipeline:' || %(schema)s || '.' || %(pipeline)s, 0))
+
+-- name: latest_version
+-- What a pipeline stands at: its highest number, and the active version to compare with.
+SELECT p.active_version, v.content_hash, v.document_format,
+       (SELECT max(version) FROM {s}.pipeline_versions WHERE pipeline = p.name) AS highest
+FROM {s}.pipelines AS p
+JOIN {s}.pipeline_versions AS v ON v.pipeline = p.name AND v.version = p.active_version
+WHERE p.name = %(pipeline)s
+
+-- name: insert_version
+-- A new version, at once the active one.
+WITH named AS (
+    INSERT INTO {s}.pipelines (name, active_version) VALUES (%(pipeline)s, %(version)s)
+    ON CONFLICT (name) DO UPDATE SET active_version = excluded.active_version, updated_at = now(), archived_at = NULL
+)
+INSERT INTO {s}.pipeline_versions (pipeline, version, document, document_format, content_hash, source, author, note)
+VALUES (%(pipeline)s, %(version)s, %(document)s::json, %(document_format)s, %(content_hash)s, %(source)s::json,
+        %(author)s, %(note)s)
+
+-- name: mark_checked
+-- The content is the same; what is new is that it was checked.
+UPDATE {s}.pipeline_versions SET document_format = %(document_format)s
+WHERE pipeline = %(pipeline)s AND version = %(version)s
+
+-- name: blocs
+SELECT name, bloc_type, config, description, created_at, updated_at
+FROM {s}.blocs WHERE %(name)s::text IS NULL OR name = %(name)s ORDER BY name
+
+-- name: insert_bloc
+INSERT INTO {s}.blocs (name, bloc_type, config, description)
+VALUES (%(name)s, %(bloc_type)s, %(config)s::json, %(description)s)
+ON CONFLICT (name) DO NOTHING
+RETURNING name, bloc_type, config, description, created_at, updated_at
+
+-- name: triggers
+SELECT name, pipeline, kind, expression, config, enabled, created_at, updated_at
+FROM {s}.triggers WHERE %(name)s::text IS NULL OR name = %(name)s ORDER BY name
+
+-- name: insert_trigger
+INSERT INTO {s}.triggers (name, pipeline, kind, expression, config, enabled)
+VALUES (%(name)s, %(pipeline)s, %(kind)s, %(expression)s, %(config)s::json, %(enabled)s)
+ON CONFLICT (name) DO NOTHING
+RETURNING name, pipeline, kind, expression, config, enabled, created_at, updated_at
