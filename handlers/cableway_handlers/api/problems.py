@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cableway.errors import CablewayError
+from collections.abc import Iterable
+
+from cableway.errors import CablewayError, Fault
 
 
 class RequestError(CablewayError):
@@ -79,3 +81,28 @@ class PayloadError(RequestError):
     code = "payload"
     title = "The payload does not fit"
     status = 422
+
+
+class KeyReusedError(RequestError):
+    """The key was used before, for something else."""
+
+    code = "key_reused"
+    title = "The key was used for another body"
+    status = 422
+
+
+class InvalidRequestError(RequestError):
+    """A part of the request is not what this address takes; each fault says which."""
+
+    code = "invalid_request"
+    title = "The request is invalid"
+    status = 422
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        super().__init__("The request is not what this address takes.")
+        self._faults = tuple(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong, place by place."""
+        return self._faults

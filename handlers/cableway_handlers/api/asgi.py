@@ -1,0 +1,115 @@
+"""The few words of ASGI that the hook route speaks without a framework: read a body, send an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+from cableway.errors import CablewayError
+from cableway_handlers.api.problems import MediaTypeError, RequestError, SlowRequestError, TooLargeError
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+RETRY_AFTER_S = 5
+"""What a caller is told to wait, in seconds, before it asks again after a 503."""
+
+
+class ClientGoneError(Exception):
+    """The caller hung up before its body was there; nobody waits for an answer."""
+
+
+async def read_json_body(scope: Scope, receive: Receive, *, limit_bytes: int, deadline_s: float) -> bytes:
+    """Return the raw body of a JSON request, not yet parsed.
+
+    Raise `MediaTypeError` (415) unless it is declared as plain JSON, `TooLargeError` (413) as soon
+    as it is known to be over *limit_bytes*, `SlowRequestError` (408) if it is not there within
+    *deadline_s* seconds, and `ClientGoneError` if the caller left.
+    """
+    _check_media_type(scope)
+    declared = header(scope, b"content-length")
+    # Digits without end are a number too large, not one to convert.
+    if declared is not None and (len(declared) > 15 or not declared.isdigit() or int(declared) > limit_bytes):
+        raise _too_large(limit_bytes)
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await _read(receive, limit_bytes)
+    except TimeoutError:
+        raise SlowRequestError(f"The body was not there within {deadline_s:g} s.") from None
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The value of the header *name* (lower case), None if it is missing. Raise `RequestError` if it is repeated."""
+    values = [value for key, value in scope["headers"] if key == name]
+    if len(values) > 1:
+        raise RequestError(f"The header {name.decode()} is there twice.")
+    return values[0] if values else None
+
+
+async def send_json(
+    send: Send,
+    status: int,
+    body: Mapping[str, object],
+    headers: Mapping[str, str],
+    media_type: str = "application/json",
+) -> None:
+    """Send *body* as the whole answer."""
+    content = json.dumps(body, separators=(",", ":")).encode()
+    fields = {"content-type": media_type, "content-length": str(len(content)), "cache-control": "no-store", **headers}
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def send_problem(send: Send, error: CablewayError) -> None:
+    """Send *error* as an RFC 9457 problem."""
+    await send_json(send, error.status, problem_body(error), problem_headers(error), PROBLEM)
+
+
+def problem_body(error: CablewayError) -> dict[str, object]:
+    """*error* as a problem with an instance id of its own, by which a log line can be found again."""
+    return {**error.problem(), "instance": f"urn:uuid:{uuid4()}"}
+
+
+def problem_headers(error: CablewayError) -> dict[str, str]:
+    """What stands in the header of an answer that is *error*."""
+    if error.status in {429, 503}:
+        return {"retry-after": str(RETRY_AFTER_S)}
+    if error.status in {408, 413}:
+        # Whatever else of the body may come is not read.
+        return {"connection": "close"}
+    return {}
+
+
+def _check_media_type(scope: Scope) -> None:
+    media_type, _, parameters = (header(scope, b"content-type") or b"").decode("latin-1").lower().partition(";")
+    if media_type.strip() != "application/json" or parameters.replace(" ", "") not in {"", "charset=utf-8"}:
+        raise MediaTypeError("Send the body as application/json in UTF-8.")
+    if (header(scope, b"content-encoding") or b"identity").lower() != b"identity":
+        raise MediaTypeError("Send the body without a content encoding.")
+
+
+async def _read(receive: Receive, limit_bytes: int) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        body += message.get("body", b"")
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _too_large(limit_bytes: int) -> TooLargeError:
+    return TooLargeError(f"The body is over the limit of {limit_bytes} bytes.")

@@ -1,0 +1,155 @@
+"""What the API asks of Postgres, over a pool, within a deadline of seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from cableway.errors import (
+    CredentialsError,
+    SchemaVersionError,
+    SettingsError,
+    UnavailableError,
+    UnknownPipelineError,
+    UnknownRunError,
+)
+from cableway.runs import RunRequest, record_run_async
+from cableway.settings import DatabaseSettings
+from cableway.store.connect import AsyncConnection, connection_parameters
+from cableway.store.executor import AsyncExecutor
+from cableway.store.faults import lacks_tables
+from cableway.store.versions import check_number
+from cableway_handlers.api.hooks import Delivery, Hook, Recorded
+from cableway_handlers.api.problems import KeyReusedError
+
+MAX_CONNECTIONS = 8
+
+DEADLINE_S = 2.0
+"""Seconds within which the database must have answered, or the caller is told to come again."""
+
+RECONNECT_S = 0.2
+"""Seconds for which the pool goes on by itself when it cannot connect."""
+
+_log = logging.getLogger("cableway.api")
+
+Result = TypeVar("Result")
+
+
+class DatabaseDesk:
+    """Hooks, runs and health, read from and written to the state database.
+
+    The pool needs an event loop: make the desk anywhere, `open` it in the loop that serves.
+    """
+
+    def __init__(self, settings: DatabaseSettings, *, deadline_s: float = DEADLINE_S) -> None:
+        self._settings = settings
+        self._deadline_s = deadline_s
+        self._pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
+            kwargs={**connection_parameters(settings), "row_factory": dict_row},
+            min_size=1,
+            max_size=MAX_CONNECTIONS,
+            open=False,
+            timeout=deadline_s,
+            # The next request tries anew: with the pool's own back-off an hour's outage would last minutes longer.
+            reconnect_timeout=RECONNECT_S,
+            name="cableway api",
+        )
+
+    async def open(self) -> None:
+        """Connect in the background; the database need not be there yet."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._pool.close()
+
+    async def check(self) -> None:
+        """Raise `UnavailableError` unless the database answers and has this version's schema."""
+        await self._ask(self._check)
+
+    async def find_hook(self, name: str) -> Hook | None:
+        """The enabled webhook trigger of this name. Raise `UnavailableError`."""
+        if "\x00" in name:
+            return None
+        row = await self._ask(lambda executor: executor.row("webhook", name=name))
+        return None if row is None else Hook(row["name"], row["pipeline"], tuple(row["config"].get("secrets", ())))
+
+    async def find_run(self, run_id: str) -> Mapping[str, Any]:
+        """The run as it stands. Raise `UnknownRunError` or `UnavailableError`."""
+        try:
+            known_id = UUID(run_id)
+        except ValueError:
+            raise UnknownRunError("There is no run with this id.") from None
+        row = await self._ask(lambda executor: executor.row("run", run_id=known_id))
+        if row is None:
+            raise UnknownRunError("There is no run with this id.")
+        return row
+
+    async def record(self, delivery: Delivery) -> Recorded:
+        """Commit the delivery's run, or find the one that the same webhook made before.
+
+        Raise `KeyReusedError`, `ParameterError`, `UnknownPipelineError` or `UnavailableError`; no row is left then.
+        """
+        try:
+            run = await self._ask(lambda executor: record_run_async(executor, _request(delivery)))
+        except UnknownPipelineError as error:
+            # Its own words list the pipelines that there are, which is nothing for a sender of webhooks.
+            _log.warning("hook %r: %s", delivery.hook.name, error)
+            raise UnknownPipelineError("The pipeline of this hook is not there.") from None
+        if not run.same_body:
+            raise KeyReusedError("A webhook with this webhook-id was taken before, with another body.")
+        return Recorded(run.run_id, replayed=not run.created)
+
+    async def _check(self, executor: AsyncExecutor) -> None:
+        rows = await executor.rows("schema_numbers")
+        check_number(max((row["number"] for row in rows), default=None), self._settings)
+
+    async def _ask(self, question: Callable[[AsyncExecutor], Awaitable[Result]]) -> Result:
+        """What *question* brings back. All that is the database's fault becomes one `UnavailableError`."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._ask_until_answered(question)
+        except _DATABASE_FAULTS as error:
+            _log.warning("the database did not answer: %s", str(error) or type(error).__name__)
+            raise UnavailableError(_UNAVAILABLE) from error
+        except psycopg.Error as error:
+            if not lacks_tables(error):
+                raise
+            _log.warning("the database has no schema %r of this version", self._settings.schema)
+            raise UnavailableError(_UNAVAILABLE) from error
+
+    async def _ask_until_answered(self, question: Callable[[AsyncExecutor], Awaitable[Result]]) -> Result:
+        while True:
+            async with self._pool.connection() as connection:
+                try:
+                    return await question(AsyncExecutor(connection, self._settings))
+                except UnavailableError:
+                    # A connection that broke while it lay in the pool; every question may be asked twice.
+                    if not connection.closed:
+                        raise
+
+
+_DATABASE_FAULTS = (TimeoutError, PoolTimeout, UnavailableError, CredentialsError, SettingsError, SchemaVersionError)
+
+_UNAVAILABLE = "The database is not available. Ask again; the same webhook makes one run however often it is sent."
+
+
+def _request(delivery: Delivery) -> RunRequest:
+    caller = delivery.caller
+    return RunRequest(
+        pipeline=delivery.hook.pipeline,
+        parameters=delivery.parameters,
+        # Two hooks of one pipeline may get the same id from two senders.
+        key=f"webhook:{delivery.hook.name}:{delivery.webhook_id}",
+        body_hash=delivery.body_hash,
+        trigger_name=delivery.hook.name,
+        traceparent=None if caller is None else f"00-{caller.trace_id}-{caller.span_id}-01",
+        tracestate=None if caller is None else caller.tracestate or None,
+    )
