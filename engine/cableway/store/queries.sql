@@ -210,49 +210,6 @@ SELECT r.run_id::text AS run_id, d.body_hash
 FROM {s}.runs AS r LEFT JOIN {s}.deliveries AS d ON d.run_id = r.run_id
 WHERE r.run_id = %(run_id)s OR (r.pipeline = %(pipeline)s AND r.key = %(key)s)
 
--- name: webhook
--- An enabled webhook trigger.
-SELECT name, pipeline, config FROM {s}.triggers WHERE name = %(name)s AND kind = 'webhook' AND enabled
-
--- name: run
--- A run as it stands, for people to look at; times are text, in UTC.
-SELECT run_id::text AS run_id, pipeline, version, state, parameters, key, line::text AS line,
-       replay_of::text AS replay_of, parent_run_id::text AS parent_run_id, scheduler_name, trigger_name, trace_id,
-       attempt, exit_code, counts, rows_in, rows_out, spans_dropped, outputs, error,
-       to_char(scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS scheduled_at,
-       to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at,
-       to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS started_at,
-       to_char(ended_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS ended_at
-FROM {s}.runs WHERE run_id = %(run_id)s
-
--- name: latest_runs
--- The newest runs, of one pipeline or of all, in a few words each.
-SELECT run_id::text AS run_id, pipeline, version, state, trigger_name, scheduler_name, attempt, exit_code, counts,
-       rows_in, rows_out, error ->> 'detail' AS reason,
-       to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at,
-       extract(epoch FROM coalesce(ended_at, clock_timestamp()) - started_at)::float8 AS seconds
-FROM {s}.runs
-WHERE %(pipeline)s::text IS NULL OR pipeline = %(pipeline)s
-ORDER BY created_at DESC LIMIT %(limit)s
-
--- name: run_stages
--- What each stage did in a run's last attempt.
-SELECT s.stage, s.bloc, s.lane, s.items, s.rows, s.failed, s.skipped, s.retries, s.work_s, s.wait_s, s.blocked_s,
-       s.workers
-FROM {s}.run_stages AS s JOIN {s}.runs AS r ON r.run_id = s.run_id AND r.attempt = s.attempt
-WHERE s.run_id = %(run_id)s ORDER BY s.position
-
--- name: run_spans
--- The spans kept of a run's last attempt, in the order in which they began.
-SELECT s.trace_id, s.span_id, s.parent_span_id, s.name, s.kind, s.start_ns, s.end_ns, s.status, s.attributes, s.events
-FROM {s}.spans AS s JOIN {s}.runs AS r ON r.run_id = s.run_id AND r.attempt = s.attempt
-WHERE s.run_id = %(run_id)s ORDER BY s.start_ns, s.end_ns DESC
-
--- name: run_dead_letters
--- The units of a run that failed for good, without their payloads.
-SELECT item_id, stage, bloc, state, error_type, message, attempts, trace_id, span_id
-FROM {s}.dead_letters WHERE run_id = %(run_id)s ORDER BY letter_id LIMIT %(limit)s
-
 -- name: runs
 SELECT run_id::text, pipeline, version, state, parameters, key, line::text, parent_run_id::text, replay_of::text,
        scheduler_name, trigger_name, scheduled_at, trace_id, attempt, exit_code, counts, rows_in, rows_out,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
-from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
@@ -25,6 +25,8 @@ from cableway.settings import DatabaseSettings
 from cableway.store.connect import AsyncConnection, connection_parameters
 from cableway.store.executor import AsyncExecutor
 from cableway.store.faults import lacks_tables
+from cableway.store.reading import read_run, read_triggers
+from cableway.store.storable import storable_text
 from cableway.store.versions import check_number
 from cableway_handlers.api.hooks import Delivery, Hook, Recorded
 from cableway_handlers.api.problems import KeyReusedError
@@ -76,21 +78,22 @@ class DatabaseDesk:
 
     async def find_hook(self, name: str) -> Hook | None:
         """The enabled webhook trigger of this name. Raise `UnavailableError`."""
-        if "\x00" in name:
+        # A name with a character that Postgres has no form for is nobody's, and must not find another's.
+        if name != storable_text(name):
             return None
-        row = await self._ask(lambda executor: executor.row("webhook", name=name))
-        return None if row is None else Hook(row["name"], row["pipeline"], tuple(row["config"].get("secrets", ())))
+        for row in await self._ask(lambda executor: executor.drive(read_triggers(name))):
+            if row.kind == "webhook" and row.enabled:
+                return Hook(row.name, row.pipeline, tuple(row.config.get("secrets", ())))
+        return None
 
     async def find_run(self, run_id: str) -> Mapping[str, Any]:
-        """The run as it stands. Raise `UnknownRunError` or `UnavailableError`."""
+        """The run as it stands, with its attempts and stages. Raise `UnknownRunError` or `UnavailableError`."""
         try:
-            known_id = UUID(run_id)
-        except ValueError:
+            details = await self._ask(lambda executor: executor.drive(read_run(run_id)))
+        except UnknownRunError:
             raise UnknownRunError("There is no run with this id.") from None
-        row = await self._ask(lambda executor: executor.row("run", run_id=known_id))
-        if row is None:
-            raise UnknownRunError("There is no run with this id.")
-        return row
+        shown = asdict(details)
+        return {**shown.pop("run"), **shown}
 
     async def record(self, delivery: Delivery) -> Recorded:
         """Commit the delivery's run, or find the one that the same webhook made before.
