@@ -100,7 +100,9 @@ class AggregateBloc(TransformerBloc):
     def _merged(self, one: Any, other: Any) -> Any:
         """Sums of sums, and the sums of counts."""
         both = arrow_module(self.name).concat_tables([one, other], promote_options="permissive")
-        return self._aggregated(both, [(name, "sum" if how == "count_all" else how) for name, _, how in _measures(self.config)])
+        return self._aggregated(
+            both, [(name, "sum" if how == "count_all" else how) for name, _, how in _measures(self.config)]
+        )
 
     def _aggregated(self, table: Any, measures: list[tuple[str | list[str], str]] | list[Any]) -> Any:
         grouped = table.group_by(self.config.group_by, use_threads=False).aggregate(measures)

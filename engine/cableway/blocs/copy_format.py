@@ -157,7 +157,9 @@ def _whole_numbers(column: Any, name: str, where: str) -> Any:
     except pa.ArrowInvalid:
         odd = pc.index(pc.fill_null(pc.not_equal(pc.trunc(numbers), numbers), fill_value=False), value=True).as_py()
         row = odd + 1 if odd >= 0 else None
-        raise RowError("is no whole number, and the table's column holds those", where=where, row=row, column=name) from None
+        raise RowError(
+            "is no whole number, and the table's column holds those", where=where, row=row, column=name
+        ) from None
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ from cableway.context import RunContext
 class ExampleTransformerConfig:
     """By how much."""
 
-    factor: float = 1
+    factor: float = 1.0
     """What every number is multiplied by."""
     source_bloc: str | None = None
     """The bloc whose data is multiplied; unset: the one of the previous stage."""

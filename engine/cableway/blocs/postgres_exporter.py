@@ -156,9 +156,7 @@ class PostgresExporterBloc(ExporterBloc):
 
         database = self._database or self._own_database()
         if database is None:
-            raise SettingsError(
-                f"bloc {self.name!r} has no database to write to: give it a 'dsn', or set DATABASE_URL"
-            )
+            raise SettingsError(f"bloc {self.name!r} has no database to write to: give it a 'dsn', or set DATABASE_URL")
         connection = connect(database)
         connection.execute(SQL("SELECT set_config('application_name', %s, false)"), (ledger.application_name,))
         return connection

@@ -101,9 +101,7 @@ class Ledger:
 
     def has(self, connection: Connection[Any], key: str) -> bool:
         """Whether the rows of the item *key* are there."""
-        found = connection.execute(
-            self._of(_FIND_KEY, COMMITS), (self.line, self.bloc, key)
-        )
+        found = connection.execute(self._of(_FIND_KEY, COMMITS), (self.line, self.bloc, key))
         return found.fetchone() is not None
 
     def add(self, connection: Connection[Any], key: str) -> bool:

@@ -1,0 +1,130 @@
+"""
+A pipeline document judged before anything runs or is stored: its shape, then its meaning.
+
+Every fault is listed at once, each with a JSON pointer into the document as it was written. Messages
+name keys and rules; a value is named only where it is itself a name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from cableway.catalog import Catalog
+from cableway.configs import adapter_of, faults_of
+from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition
+from cableway.documents import limit_faults, read_document, unfolded
+from cableway.errors import DefinitionError, Fault
+from cableway.meaning import judged
+
+__all__ = ["check_definition", "check_document", "read_document"]
+
+MAX_BLOCS = 10_000
+_REPAIRS = 3
+_STAND_INS: Mapping[str, Any] = {"name": "?", "bloc_type": "?", "blocs": (), "stages": ()}
+
+
+def check_document(
+    document: Mapping[str, Any], *, catalog: Catalog, blocs: Mapping[str, BlocDefinition] | None = None
+) -> PipelineDefinition:
+    """The definition that *document* describes, with every default written out.
+
+    Its stages may name blocs of its own ``blocs`` or of *blocs*. Raise `DefinitionError` with every fault.
+    """
+    _raise_for(limit_faults(document))
+    form = unfolded(document, blocs or {})
+    _raise_for(_count_faults(form.document))
+    definition, shape = _shaped(form.document)
+    faults = list(shape)
+    if definition is not None:
+        definition, meaning = judged(definition, catalog)
+        # A part without its shape has no meaning yet.
+        bad = {fault.pointer for fault in shape}
+        faults += [fault for fault in meaning if not _is_within(fault.pointer, bad)]
+    written = [Fault(form.as_written(fault.pointer), fault.code, fault.message) for fault in faults]
+    known = {fault.pointer for fault in form.faults}
+    written = form.faults + [
+        fault for fault in written if fault.code == "unused" or not _is_within(fault.pointer, known)
+    ]
+    _raise_for(written)
+    if definition is None:
+        raise DefinitionError("the document is no pipeline")
+    return definition
+
+
+def check_definition(definition: PipelineDefinition, *, catalog: Catalog) -> PipelineDefinition:
+    """The same for a definition made in Python."""
+    return check_document(definition.document(), catalog=catalog)
+
+
+def _shaped(document: JsonObject) -> tuple[PipelineDefinition | None, list[Fault]]:
+    """The definition and what is wrong with its shape; wrong parts are left out so that the rest can be judged."""
+    faults: list[Fault] = []
+    adapter = _adapter()
+    for _ in range(_REPAIRS):
+        try:
+            return adapter.validate_json(json.dumps(document), strict=True), faults
+        except ValidationError as error:
+            found = list(
+                faults_of(error.errors(include_url=False, include_context=False, include_input=False), document)
+            )
+            faults += [fault for fault in found if not _is_within(fault.pointer, {known.pointer for known in faults})]
+            document = json.loads(json.dumps(document))
+            for fault in found:
+                _repair(document, fault)
+    return None, faults
+
+
+@cache
+def _adapter() -> TypeAdapter[PipelineDefinition]:
+    return cast("TypeAdapter[PipelineDefinition]", adapter_of(PipelineDefinition))
+
+
+def _repair(document: Any, fault: Fault) -> None:
+    """Take what is wrong out of *document*; what has to be there gets a stand-in."""
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")[1:]]
+    if not parts:
+        return
+    current = document
+    for part in parts[:-1]:
+        current = current[int(part)] if isinstance(current, list) else current[part]
+    last = parts[-1]
+    if isinstance(current, list):
+        current[int(last)] = {"name": "?", "bloc_type": "?"} if "blocs" in parts else {"name": "?", "blocs": []}
+    elif last in _STAND_INS:
+        current[last] = _STAND_INS[last]
+    else:
+        current.pop(last, None)
+
+
+def _count_faults(document: JsonObject) -> Iterable[Fault]:
+    stages: Any = document.get("stages")
+    if not isinstance(stages, list):
+        return
+    count = sum(
+        len(stage["blocs"]) for stage in cast("list[Any]", stages) if isinstance(stage, dict) and "blocs" in stage
+    )
+    if count > MAX_BLOCS:
+        yield Fault("/stages", "too_large", f"hold {count} blocs, and a pipeline has at most {MAX_BLOCS}")
+
+
+def _is_within(pointer: str, places: set[str]) -> bool:
+    """Whether *pointer* is one of *places* or lies below one."""
+    while pointer not in places:
+        if not pointer:
+            return False
+        pointer = pointer.rpartition("/")[0]
+    return True
+
+
+def _raise_for(faults: Iterable[Fault]) -> None:
+    found = list(faults)
+    if not found:
+        return
+    shown = "; ".join(f"{fault.pointer or 'the document'}: {fault.message}" for fault in found[:3])
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    raise DefinitionError(f"{shown}{more}", found)

@@ -1,0 +1,165 @@
+"""Whether blocs fit together: what each reads is there before it, and each can run where it is to run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from cableway.definition import BlocDefinition, PipelineDefinition, StageDefinition
+from cableway.errors import Fault
+
+if TYPE_CHECKING:
+    from cableway.blocs.kinds import Bloc
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A bloc where it stands."""
+
+    pointer: str
+    number: int
+    stage: StageDefinition
+    definition: BlocDefinition
+
+
+def wiring_faults(
+    definition: PipelineDefinition, types: Mapping[str, type[Bloc]], built: Mapping[str, Bloc]
+) -> list[Fault]:
+    """Every fault between the blocs of *definition*.
+
+    *types* are those of the blocs whose type is known, *built* the blocs whose config is right as well.
+    """
+    places = [
+        _Place(f"/stages/{number}/blocs/{index}", number, stage, bloc)
+        for number, stage in enumerate(definition.stages)
+        for index, bloc in enumerate(stage.blocs)
+    ]
+    by_name = {place.definition.name: place for place in reversed(places)}
+    faults = [fault for place in places for fault in _input_faults(place, by_name, types)]
+    for number, stage in enumerate(definition.stages):
+        faults += _gather_faults(number, stage, types)
+    for place in places:
+        bloc_type = types.get(place.definition.name)
+        if bloc_type is not None:
+            faults += _lane_faults(place, bloc_type)
+            faults += _default_input_faults(place, bloc_type, definition.stages, types)
+    faults += _stream_faults(places, built)
+    faults += _target_faults(places, built)
+    return faults
+
+
+def _input_faults(place: _Place, by_name: Mapping[str, _Place], types: Mapping[str, type[Bloc]]) -> Iterator[Fault]:
+    bloc = place.definition
+    source = bloc.config.get("source_bloc")
+    if isinstance(source, str) and "${" not in source:
+        yield from _one_input(place, source, f"{place.pointer}/config/source_bloc", by_name, types)
+        if bloc.inputs is not None and source not in bloc.inputs:
+            yield Fault(f"{place.pointer}/inputs", "input", f"does not hold the source_bloc {source!r}")
+    for index, name in enumerate(bloc.inputs or ()):
+        yield from _one_input(place, name, f"{place.pointer}/inputs/{index}", by_name, types)
+
+
+def _one_input(
+    place: _Place, name: str, pointer: str, by_name: Mapping[str, _Place], types: Mapping[str, type[Bloc]]
+) -> Iterator[Fault]:
+    source = by_name.get(name)
+    if name == place.definition.name:
+        yield Fault(pointer, "input", "a bloc cannot read what it makes itself")
+    elif source is None:
+        close = get_close_matches(name, by_name, n=3)
+        near = f"near it: {', '.join(close)}" if close else "it must stand in an earlier stage"
+        yield Fault(pointer, "input", f"no bloc {name!r} in this pipeline; {near}")
+    elif source.number >= place.number:
+        where = "in the same stage" if source.number == place.number else "in a later stage"
+        yield Fault(pointer, "input", f"{name!r} stands {where}, and data passes to later stages only")
+    elif name in types and types[name].kind == "exporter":
+        yield Fault(pointer, "input", f"{name!r} is an exporter, which hands nothing on")
+
+
+def _default_input_faults(
+    place: _Place, bloc_type: type[Bloc], stages: tuple[StageDefinition, ...], types: Mapping[str, type[Bloc]]
+) -> Iterator[Fault]:
+    """A bloc that reads one other must find exactly one where it does not say which."""
+    bloc = place.definition
+    if bloc.config.get("source_bloc") is not None or "source_bloc" not in _config_keys(bloc_type):
+        return
+    if bloc.inputs is not None:
+        names = list(bloc.inputs)
+    elif place.number == 0:
+        names = []
+    else:
+        before = [other.name for other in stages[place.number - 1].blocs]
+        names = [name for name in before if name not in types or types[name].kind != "exporter"]
+    if len(names) == 1 or (not names and bloc_type.kind != "exporter"):
+        return
+    there = f"it could be {', '.join(names[:5])}" if names else "nothing that hands data on stands before it"
+    yield Fault(f"{place.pointer}/config", "input", f"say with source_bloc what it reads: {there}")
+
+
+def _config_keys(bloc_type: type[Bloc]) -> frozenset[str]:
+    return frozenset(getattr(bloc_type.Config, "__annotations__", ()))
+
+
+def _lane_faults(place: _Place, bloc: type[Bloc]) -> Iterator[Fault]:
+    lane = place.definition.lane or place.stage.lane
+    if lane is None:
+        return
+    own = place.definition.lane is not None
+    pointer = f"{place.pointer}/lane" if own else place.pointer
+    if lane not in bloc.lanes:
+        advice = "" if own else f"; give the bloc a lane of its own beside its stage's {lane!r}"
+        yield Fault(pointer, "lane", f"{bloc.bloc_type} runs in the lanes {', '.join(bloc.lanes)}{advice}")
+    elif lane == "interpreter" and bloc.worker is None:
+        yield Fault(pointer, "lane", f"{bloc.bloc_type} names no worker function for the interpreter lane")
+
+
+def _gather_faults(number: int, stage: StageDefinition, types: Mapping[str, type[Bloc]]) -> Iterator[Fault]:
+    pointer = f"/stages/{number}"
+    for name in ("gather", "batch"):
+        if number == 0 and getattr(stage, name):
+            yield Fault(
+                f"{pointer}/{name}", "gather", "the first stage has one item to begin with, and nothing to collect"
+            )
+    if stage.gather and stage.batch is not None:
+        yield Fault(f"{pointer}/batch", "gather", "a stage gathers all items or batches them, not both")
+    if stage.gather:
+        for index, bloc in enumerate(stage.blocs):
+            if bloc.name in types and types[bloc.name].kind != "transformer":
+                kind = types[bloc.name].kind
+                yield Fault(f"{pointer}/blocs/{index}", "gather", f"a gather folds items, which a {kind} cannot do")
+
+
+def _stream_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[Fault]:
+    """One loader at most makes the stream, and it stands in the first stage."""
+    stream: str | None = None
+    for place in places:
+        bloc: Any = built.get(place.definition.name)
+        if bloc is None or bloc.kind != "loader" or not bloc.batched:
+            continue
+        if place.number > 0:
+            yield Fault(
+                place.pointer, "stream", "a loader in batches makes the run's items, so it stands in the first stage"
+            )
+        elif stream is not None:
+            yield Fault(
+                place.pointer,
+                "stream",
+                f"{stream!r} loads in batches already; load one of the two whole, as a side input",
+            )
+        else:
+            stream = place.definition.name
+
+
+def _target_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[Fault]:
+    """What an exporter writes as a whole no other may write."""
+    writers: dict[str, str] = {}
+    for place in places:
+        bloc: Any = built.get(place.definition.name)
+        target = bloc.sole_target(bloc.config) if bloc is not None and bloc.kind == "exporter" else None
+        if target is None:
+            continue
+        if target in writers:
+            yield Fault(f"{place.pointer}/config", "target", f"{writers[target]!r} replaces the same table")
+        writers.setdefault(target, place.definition.name)
