@@ -49,6 +49,7 @@ class Child:
         self._plan: Plan
         self._handler: Callable[..., Any]
         self._hook: Any = None
+        self._spoilt = False
 
     def serve(self) -> None:
         """Prepare, then work until the parent closes the calls or goes away."""
@@ -58,6 +59,9 @@ class Child:
                     found = frames.decode(packet)
                     if found is not None:
                         self._unit(found[0])
+                    if self._spoilt:
+                        self._send(Frame(frames.LEAVING))
+                        break
                 self._end()
         except (BrokenPipeError, ConnectionResetError, EOFError):
             return  # the parent has gone: nobody is left to tell
@@ -155,6 +159,7 @@ class Child:
 
     def _failed(self, seq: int, started: int, error: BaseException, code: str | None = None) -> None:
         finished = monotonic_ns()
+        self._spoilt = self._plan.isolated and _spoils(error)
         body = pickle.dumps(tuple(describe(error, code)), 5)
         error.__traceback__ = None  # its frames hold the item's data
         self._report()
@@ -283,6 +288,11 @@ class _UnsendableError(Exception):
 def _result_code(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, _UnsendableError) else error
     return "too_large" if isinstance(cause, TooLargeError) else "unpicklable_result"
+
+
+def _spoils(error: BaseException) -> bool:
+    """Whether what was tried may not be tried in an interpreter beside others: ending it, forking, daemon threads."""
+    return not isinstance(error, Exception) or (isinstance(error, RuntimeError) and "interpreter" in str(error))
 
 
 def _die_with(life: int) -> None:

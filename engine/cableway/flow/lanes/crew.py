@@ -14,21 +14,24 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cableway.errors import DefinitionError, ItemError, ResourceError, WorkersLostError
+from cableway.errors import ItemError, ResourceError, WorkersLostError
 from cableway.flow.lanes import frames
 from cableway.flow.lanes.child import READ_AHEAD
 from cableway.flow.lanes.failure import Failure
 from cableway.flow.lanes.frames import Frame
-from cableway.flow.lanes.loading import Built, Plan, main_origin
 from cableway.flow.lanes.parcel import Parcel, TooLargeError, place, receive
-from cableway.flow.lanes.protocol import HandlerFactory, UnitResult
+from cableway.flow.lanes.planning import planned, refusal, wants_metadata
+from cableway.flow.lanes.protocol import UnitResult
 from cableway.flow.lanes.rescue import Rescue
 from cableway.flow.lanes.tempo import Tempo
 from cableway.flow.lanes.unit import Unit, UnitStream, revive
 from cableway.flow.transfer import Arena
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cableway.errors import CablewayError
+    from cableway.flow.lanes.loading import Plan
     from cableway.flow.lanes.protocol import PoolConfig, PoolEvents, UnitCall
     from cableway.flow.lanes.worker import Worker
 
@@ -46,13 +49,14 @@ class Crew(ABC):
         self.workers: list[Worker] = []
         self.arena = Arena()
         self._tempo = Tempo(config.chunk)
+        self._wants_metadata = wants_metadata(config)
         self._pending: deque[Unit] = deque()
         self._shares: list[Parcel] = []
         self._seq = 0
         self._lost: CablewayError | None = None
         self._closed = False
         self._rescue = Rescue(self)
-        self.plan: bytes = b""
+        self._plan = b""
 
     @abstractmethod
     def hire(self, generation: int) -> Worker:
@@ -67,7 +71,7 @@ class Crew(ABC):
 
     async def start(self) -> None:
         """Start the workers and wait until the handler has loaded in each."""
-        self.plan = self._planned()
+        self._plan = pickle.dumps(tuple(self.plan()), 5)
         try:
             for _ in range(self.config.workers):
                 self.add_worker()
@@ -217,7 +221,9 @@ class Crew(ABC):
                 worker.join()
                 self._rescue.solo_round()
             case frames.REFUSED:
-                worker.refuse(self._refusal(Failure(*pickle.loads(frame.body))))
+                worker.refuse(refusal(self.config, self.lane, Failure(*pickle.loads(frame.body))))
+            case frames.LEAVING:
+                worker.doomed = "spoilt"
             case _:
                 raise AssertionError(f"a worker sent a message of kind {frame.kind}")
 
@@ -291,7 +297,7 @@ class Crew(ABC):
     def employed(self, generation: int) -> Worker:
         """Return a new worker that has been told its plan and what is shared."""
         worker = self.hire(generation)
-        worker.post(Frame(frames.PREPARE, body=self.plan))
+        worker.post(Frame(frames.PREPARE, body=self._plan))
         worker.listen(lambda: self.heard(worker))
         worker.body.watch(lambda: self._rescue.ended(worker))
         self._tell_shares(worker)
@@ -299,7 +305,11 @@ class Crew(ABC):
 
     def forget(self, unit: Unit) -> None:
         """Free what an unsent unit holds."""
-        for offset in unit.parcel.blocks:
+        self.free(unit.parcel.blocks)
+
+    def free(self, blocks: Iterable[int]) -> None:
+        """Free what a worker that has ended held."""
+        for offset in blocks:
             self.arena.free(offset)
 
     def lose(self, error: CablewayError) -> None:
@@ -325,54 +335,9 @@ class Crew(ABC):
             worker.post(parcel.frame(frames.SHARE))
             worker.shares += 1
 
-    @property
-    def _wants_metadata(self) -> bool:
-        handler = self.config.handler
-        return self.config.wants_metadata or (isinstance(handler, HandlerFactory) and handler.wants_metadata)
-
-    def _planned(self) -> bytes:
-        import sys
-
-        config = self.config
-        main_path, main_name = main_origin()
-        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # results name the workers' main module so
-        plan = Plan(
-            stage=config.stage,
-            bloc=config.bloc,
-            handler=self._pickled(config.handler),
-            setup=None if config.setup is None else self._pickled(config.setup),
-            worker_hook=config.worker_hook,
-            wants_metadata=self._wants_metadata,
-            max_item_bytes=config.max_item_bytes,
-            sys_path=list(sys.path),
-            argv=list(sys.argv),
-            main_path=main_path,
-            main_name=main_name,
-        )
-        return pickle.dumps(tuple(plan), 5)
-
-    def _pickled(self, handler: Any) -> bytes:
-        if isinstance(handler, HandlerFactory):
-            handler = Built(handler.path, handler.args)
-        try:
-            return pickle.dumps(handler, 5)
-        except Exception as error:
-            name = getattr(handler, "__qualname__", repr(handler))
-            raise DefinitionError(
-                f"stage {self.config.stage!r}: {name} cannot be sent to the {self.lane} lane ({error}); "
-                "define it at the top of a module"
-            ) from error
-
-    def _refusal(self, failure: Failure) -> DefinitionError:
-        handler = self.config.handler
-        if isinstance(handler, HandlerFactory):
-            name = handler.path
-        else:
-            name = f"{getattr(handler, '__module__', '?')}:{getattr(handler, '__qualname__', handler)}"
-        return DefinitionError(
-            f"stage {self.config.stage!r}: {name} does not load in the {self.lane} lane: "
-            f"{failure.error_type}: {failure.message}"
-        )
+    def plan(self) -> Plan:
+        """What every worker is told first. Raise `DefinitionError` when the handler cannot be sent."""
+        return planned(self.config, self.lane)
 
 
 def _load(worker: Worker) -> int:

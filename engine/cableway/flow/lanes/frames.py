@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CALL, SHARE, CREDIT, ABANDON, PREPARE = 1, 2, 3, 4, 5
-READY, REFUSED, RESULT, FAILED, STREAM, ITEM, END, REPORT = 11, 12, 13, 14, 15, 16, 17, 18
+READY, REFUSED, RESULT, FAILED, STREAM, ITEM, END, REPORT, LEAVING = 11, 12, 13, 14, 15, 16, 17, 18, 19
 
 PACKET_BYTES = 48 * 1024
 """No message is longer: `cableway.flow.transfer.place` puts what is over its own limit into the arena."""

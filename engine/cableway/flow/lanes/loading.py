@@ -12,12 +12,19 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from cableway.flow.lanes.failure import unloadable_module
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 class Plan(NamedTuple):
-    """What a worker is told before its first unit. ``handler`` and ``setup`` are pickles."""
+    """What a worker is told before its first unit.
+
+    ``handler`` and ``setup`` are pickles. For a worker interpreter ``code`` is a self-contained
+    function's own code, for when its module does not load there, and ``probes`` are the modules
+    that the function imports when it runs.
+    """
 
     stage: str
     bloc: str
@@ -30,6 +37,9 @@ class Plan(NamedTuple):
     argv: list[str]
     main_path: str | None
     main_name: str | None
+    isolated: bool = False
+    code: bytes | None = None
+    probes: tuple[str, ...] = ()
 
 
 class Built(NamedTuple):
@@ -80,10 +90,46 @@ def load(plan: Plan, shared: dict[str, Any]) -> Callable[..., Any]:
     """Run the setup and return the handler. Raise whatever importing or building it raises."""
     if plan.setup is not None:
         pickle.loads(plan.setup)()
-    handler: Any = pickle.loads(plan.handler)
+    for module in plan.probes:
+        _probe(module)
+    handler: Any = _loaded(plan)
     if isinstance(handler, Built):
         handler = resolve(handler.path)(*handler.args, shared)
     return cast("Callable[..., Any]", handler)
+
+
+def _loaded(plan: Plan) -> Any:
+    """Return the handler as its module has it; where the module does not load, made of its own code."""
+    if plan.code is None:
+        return pickle.loads(plan.handler)
+    try:
+        return pickle.loads(plan.handler)
+    except Exception:
+        return function_of(plan.code)
+
+
+def function_of(code: bytes) -> Any:
+    """Return the function whose code and defaults stand in *code*; it sees the builtins and itself, nothing else."""
+    import marshal
+    from types import FunctionType
+
+    body, name, defaults, keyword_defaults = pickle.loads(code)
+    seen: dict[str, Any] = {"__name__": "__handler__"}
+    function = FunctionType(marshal.loads(body), seen, name, defaults)  # noqa: S302 - our own
+    seen[name] = function
+    function.__kwdefaults__ = keyword_defaults
+    return function
+
+
+def _probe(module: str) -> None:
+    """Raise what importing *module* raises when it can never load in a subinterpreter; else say nothing yet."""
+    from importlib import import_module
+
+    try:
+        import_module(module)
+    except Exception as error:
+        if unloadable_module(error) is not None:
+            raise
 
 
 def resolve(path: str) -> Any:

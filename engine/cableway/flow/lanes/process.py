@@ -62,6 +62,10 @@ class _Process:
         """Kill the process; it has no say in it."""
         self._process.kill()
 
+    def at_rest(self, then: Callable[[], None]) -> None:
+        """Call *then*: an ended process runs no more."""
+        then()
+
     def reason(self) -> str:
         """How the process ended."""
         code = self._process.returncode

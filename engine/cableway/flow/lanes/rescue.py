@@ -102,8 +102,7 @@ class Rescue:
         worker.units.clear()
         worker.close()
         self._strike(worker)
-        for offset in worker.lent:
-            crew.arena.free(offset)
+        worker.body.at_rest(lambda: crew.free(worker.lent))
         if not worker.ended.done():
             worker.ended.set_result(None)
         crew.requeue(unbegun)

@@ -14,8 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from cableway.errors import CablewayError
-from cableway.flow.attempt import too_slow
+from cableway.flow.attempt import SetupError, too_slow
 from cableway.flow.channel import ChannelEndedError
 from cableway.flow.lanes.crossing import ThreadChannel
 
@@ -35,10 +34,6 @@ class Call:
         self.started_ns = 0
         self.finished_ns = 0
         self.left = False
-
-
-class SetupError(CablewayError):
-    """A stage's setup raised in a worker."""
 
 
 class ThreadPool:

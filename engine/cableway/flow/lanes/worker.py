@@ -31,6 +31,10 @@ class Body(Protocol):
         """End it now if that can be done, else have nothing more to do with it."""
         ...
 
+    def at_rest(self, then: Callable[[], None]) -> None:
+        """Call *then* when nothing of it runs any more: at once unless it had to be left running."""
+        ...
+
     def reason(self) -> str:
         """How it ended: an exit code or a signal."""
         ...
