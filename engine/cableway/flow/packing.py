@@ -59,8 +59,8 @@ def _aside(value: Any) -> Any:
 def _aside_member(value: Any) -> Any:
     kind = cast("Any", type(value))
     if (kind is list or kind is tuple) and len(value) <= _SCANNED:
-        leaves = [_aside_leaf(member) for member in value]
-        return value if all(map(is_, leaves, value)) else kind(leaves)
+        leaves: list[Any] = [_aside_leaf(member) for member in value]
+        return value if all(map(is_, leaves, value)) else cast("Any", kind(leaves))
     if kind is dict and len(value) <= _SCANNED:
         leaves = [_aside_leaf(member) for member in value.values()]
         return value if all(map(is_, leaves, value.values())) else dict(zip(value, leaves, strict=True))
