@@ -1,0 +1,87 @@
+"""One attempt at an awaitable: in time or abandoned, and never more than that attempt's failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from cableway.errors import ItemError, RunFailedError
+from cableway.flow.leash import Leash, leashed
+
+# How long a cancelled handler may take to clean up before it is abandoned.
+CLEANUP_S = 0.25
+
+
+class SetupError(RunFailedError):
+    """A stage's setup raised in a worker, so none of its units can run."""
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether *error* ends the worker that runs the handler, and is not the handler's own failure."""
+    if isinstance(error, GeneratorExit):
+        return True
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or task.cancelling() > 0
+    return False
+
+
+def failure(error: BaseException) -> BaseException:
+    """The item's failure for what a handler raised; a cancellation from inside is named as such."""
+    if isinstance(error, asyncio.CancelledError):
+        return ItemError("handler", "the handler was cancelled from inside", error_type="CancelledError")
+    return error
+
+
+def too_slow(timeout_s: float) -> ItemError:
+    """The failure of a unit that took too long."""
+    return ItemError("timeout", f"took longer than {timeout_s:g} s")
+
+
+async def _caught(awaitable: Awaitable[Any]) -> tuple[bool, Any]:
+    # A task that ends with SystemExit or KeyboardInterrupt would take the event loop with it.
+    try:
+        return True, await awaitable
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        return False, error
+
+
+async def within(timeout_s: float, awaitable: Awaitable[Any], abandoned: Callable[[], None]) -> Any:
+    """Await *awaitable* for at most *timeout_s* seconds, else raise `ItemError` ``timeout``.
+
+    It is cancelled then; when it swallows that, it is let go of, *abandoned* is called, and the caller
+    goes on all the same.
+    """
+    leash = Leash()
+    task = asyncio.get_running_loop().create_task(_leashed(awaitable, leash))
+    try:
+        done, _ = await asyncio.wait((task,), timeout=timeout_s)
+    except asyncio.CancelledError:
+        await end(task, leash, abandoned)
+        raise
+    if not done:
+        await end(task, leash, abandoned)
+        raise too_slow(timeout_s)
+    if task.cancelled():
+        raise asyncio.CancelledError
+    good, value = task.result()
+    if good:
+        return value
+    raise value
+
+
+def _leashed(awaitable: Awaitable[Any], leash: Leash) -> Coroutine[Any, Any, tuple[bool, Any]]:
+    return leashed(_caught(awaitable), leash)
+
+
+async def end(task: asyncio.Task[Any], leash: Leash, abandoned: Callable[[], None]) -> None:
+    """Cancel *task*, wait a moment for its cleaning up, then let go of it."""
+    task.cancel()
+    await asyncio.wait((task,), timeout=CLEANUP_S)
+    if not task.done():
+        abandoned()
+        leash.let_go = True
+        task.cancel()

@@ -1,0 +1,206 @@
+"""A stage at run time: its queue, its units, and every way in which an item can leave it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cableway.errors import GatherTooLargeError, ItemsFailedError, WorkersLostError
+from cableway.flow.attempt import SetupError
+from cableway.flow.channel import ChannelEndedError, Hand, LoopChannel
+from cableway.flow.config import StageConfig
+from cableway.flow.observer import Derivation, Outcome
+from cableway.flow.sizes import WeighedChannel
+from cableway.flow.statistics import StageCounts
+from cableway.items import WorkItem
+
+if TYPE_CHECKING:
+    from cableway.flow.bloc import Merge
+    from cableway.flow.ledger import Ledger
+    from cableway.flow.units import Unit
+
+log = logging.getLogger("cableway.flow")
+
+
+class Stage:
+    """One stage of one run.
+
+    ``inbox`` is what the stage before fills. ``queue`` is what the workers take from: the same, unless
+    something stands between (batch, gather, ordered).
+    """
+
+    def __init__(self, index: int, config: StageConfig, ledger: Ledger) -> None:
+        self.index = index
+        self.config = config
+        self.name = config.name
+        self.ledger = ledger
+        self.audience = ledger.audience
+        self.now_ns = ledger.now_ns
+        self.counts = StageCounts(config.name, ledger.now_ns)
+        self.inbox = self._channel()
+        self.queue = self.inbox
+        self.next: Stage | None = None
+        self.units: tuple[Unit, ...] = ()
+        self.merge: Merge | None = None
+        self.queued_at: dict[WorkItem, int] = {}
+        """When the items that wait came; kept only where their wait is limited."""
+
+    def _channel(self) -> LoopChannel:
+        if self.config.queue_bytes is not None:
+            return WeighedChannel(self.config.queue_size, self.config.queue_bytes, self.arrived)
+        return LoopChannel(self.config.queue_size, self.arrived)
+
+    def arrived(self, item: WorkItem) -> None:
+        """*item* waits before this stage from now on."""
+        now = self.now_ns()
+        self.counts.came(1, now)
+        if self.config.queue_timeout_s is not None:
+            self.queued_at[item] = now
+        if item.trail is not None:
+            item.trail.append(now)
+        if self.audience.item_queued is not None:
+            self.audience.item_queued(item, self.name, now)
+
+    def took(self, item: WorkItem, at_ns: int) -> None:
+        """A worker has taken *item*: its wait is over."""
+        self.counts.began(at_ns)
+        if item.trail is not None:
+            item.trail.append(at_ns)
+        if self.audience.item_started is not None:
+            self.audience.item_started(item, self.name, at_ns)
+
+    def through(self, item: WorkItem, at_ns: int) -> None:
+        """The stage's blocs are done with *item*."""
+        self.counts.ended(at_ns)
+        if item.trail is not None:
+            item.trail.append(at_ns)
+        if self.audience.item_finished is not None:
+            self.audience.item_finished(item, self.name, at_ns)
+
+    async def pass_on(self, hand: Hand) -> None:
+        """Send what *hand* holds to the next stage, waiting for room; behind the last stage it has succeeded."""
+        item = hand.item
+        self.counts.emitted += 1
+        if self.next is None:
+            hand.item = None
+            self.ledger.end(item, Outcome.SUCCEEDED, self.now_ns())
+            if self.ledger.crowded:
+                await self.ledger.relief()
+            return
+        inbox = self.next.inbox
+        if inbox.closed:
+            self.cancel(hand)
+        elif inbox.fits(item):
+            hand.item = None
+            self.next.arrived(item)
+            inbox.place(item)
+        else:
+            await self.wait_for_room(hand)
+
+    async def wait_for_room(self, hand: Hand) -> None:
+        """Place what *hand* holds before the next stage as soon as it has room."""
+        if self.next is None:
+            raise AssertionError("the last stage never waits for room")
+        began = self.now_ns()
+        try:
+            await self.next.inbox.put_from(hand)
+        except ChannelEndedError:
+            self.cancel(hand)
+        finally:
+            now = self.now_ns()
+            self.counts.blocked_ns += now - began
+            if self.audience.stage_blocked is not None:
+                self.audience.stage_blocked(self.name, self.next.name, now - began, now)
+
+    def cancel(self, hand: Hand) -> None:
+        """What *hand* holds goes no further, for the run is being cancelled."""
+        item, hand.item = hand.item, None
+        self.ledger.end(item, Outcome.CANCELLED, self.now_ns())
+
+    def drop(self, hand: Hand) -> None:
+        """The handler wants no more of the item."""
+        item, hand.item = hand.item, None
+        now = self.now_ns()
+        self.through(item, now)
+        self.counts.skipped += 1
+        if self.audience.item_dropped is not None:
+            self.audience.item_dropped(item, self.name, now)
+        self.ledger.end(item, Outcome.SKIPPED, now)
+
+    def fail(self, hand: Hand, bloc: str, error: BaseException, attempts: int) -> None:
+        """A unit of the item failed for good: what becomes of the item, and of the run, is `on_error`."""
+        item, hand.item = hand.item, None
+        now = self.now_ns()
+        self.counts.ended(now)
+        if isinstance(error, WorkersLostError | SetupError):
+            self.ledger.end(item, Outcome.LOST, now, error)
+            self.ledger.abort(error)
+            return
+        if self.config.on_error == "skip":
+            self._skip_failed(item, bloc, error, now)
+            return
+        self.counts.failed += 1
+        if self.audience.item_failed is not None:
+            self.audience.item_failed(item, self.name, bloc, error, attempts, now)
+        log.debug("item %s failed in stage %s: %s: %s", item.job_id, self.name, type(error).__name__, error)
+        self.ledger.end(item, Outcome.FAILED, now, error)
+        if self.config.on_error == "fail_run":
+            reason = ItemsFailedError(f"item {item.job_id} failed in stage {self.name!r}: {describe(error)}")
+            reason.__cause__ = error
+            self.ledger.abort(reason)
+
+    def _skip_failed(self, item: WorkItem, bloc: str, error: BaseException, at_ns: int) -> None:
+        self.counts.skipped += 1
+        log.info("item %s is skipped: %s failed: %s", item.job_id, bloc, describe(error))
+        if self.audience.item_dropped is not None:
+            self.audience.item_dropped(item, self.name, at_ns)
+        self.ledger.end(item, Outcome.SKIPPED, at_ns, error)
+
+    def merge_in(self, hand: Hand) -> None:
+        """What *hand* holds has become part of another item here, and so has succeeded."""
+        item, hand.item = hand.item, None
+        now = self.now_ns()
+        self.queued_at.pop(item, None)
+        self.took(item, now)
+        self.through(item, now)
+        self.counts.merged += 1
+        self.ledger.end(item, Outcome.SUCCEEDED, now)
+
+    def derive(self, parents: Sequence[WorkItem], child: WorkItem, how: Derivation) -> bool:
+        """Take *child*, which came out of *parents* here, into account.
+
+        False when its id is on its way already and `on_duplicate` has dealt with it.
+        """
+        first = self.index if how != "fan_out" else self.index + 1
+        policy = self.config.on_duplicate if how != "fan_out" or self.next is None else self.next.config.on_duplicate
+        if not self.ledger.admit(child, first, policy):
+            return False
+        if self.audience.item_derived is not None:
+            self.audience.item_derived(parents, (child,), self.name, how)
+        return True
+
+    def gather_too_large(self, max_bytes: int) -> None:
+        """What a gather holds is over its limit: the run fails."""
+        self.ledger.abort(
+            GatherTooLargeError(
+                f"stage {self.name!r} gathers more than {max_bytes} bytes; fold items into less, or raise its max_bytes"
+            )
+        )
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line."""
+    message = str(error)
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def result_of(item: WorkItem, value: Any) -> Any:
+    """What a handler's *value* makes of the item's data: another item gives its data and its notes."""
+    if value is item:
+        return item.data
+    if isinstance(value, WorkItem):
+        if value.known is not None and value.known.custom_metadata:
+            item.metadata.custom_metadata.update(value.known.custom_metadata)
+        return value.data
+    return value

@@ -1,0 +1,88 @@
+"""Who is on the way, and how those ended that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from time import monotonic_ns
+from typing import Any
+
+from cableway.flow.observer import Outcome
+from cableway.items import Route, WorkItem, WorkItemResult
+
+CompletionCallback = Callable[[WorkItemResult], Awaitable[Any] | None]
+
+
+class ItemTracker:
+    """Follows items through the stages and keeps their results.
+
+    A pipeline with ``enable_tracking`` feeds one by itself, without locks or coroutines; the coroutine
+    methods are for whoever follows items by hand.
+    """
+
+    def __init__(self, stage_names: list[str] | tuple[str, ...], *, keep_data: bool = False) -> None:
+        self.stage_names = tuple(stage_names)
+        self.keep_data = keep_data
+        self.active: dict[WorkItem, None] = {}
+        self.results: list[WorkItemResult] = []
+        self.callbacks: list[CompletionCallback] = []
+        self._routes = [Route(self.stage_names[index:]) for index in range(len(self.stage_names) + 1)]
+
+    def follow(self, item: WorkItem, first_stage: int = 0) -> None:
+        """Begin to follow *item*, which enters at the stage with this index."""
+        trail: list[int] = []
+        item.trail = trail
+        item.metadata.begin(self._routes[first_stage], trail, item.own_id)
+        self.active[item] = None
+
+    def complete(self, item: WorkItem, outcome: Outcome, at_ns: int, error: BaseException | None) -> WorkItemResult:
+        """Keep how *item* ended, and follow it no further."""
+        self.active.pop(item, None)
+        metadata = item.metadata
+        metadata.end(outcome, at_ns, item.own_id)
+        item.trail = None
+        if error is not None:
+            metadata.error_details = {"type": type(error).__name__, "message": str(error)}
+        result = WorkItemResult(metadata, outcome, error, item.data)
+        self.results.append(result)
+        return result
+
+    def add_completion_callback(self, callback: CompletionCallback) -> None:
+        """Have *callback* called with the result of every item that ends."""
+        self.callbacks.append(callback)
+
+    async def register_item(self, item: WorkItem) -> None:
+        """Begin to follow *item* from the first stage."""
+        self.follow(item)
+
+    async def update_item_stage(self, job_id: str, stage: str, transition_type: str = "started") -> None:
+        """Note that the item with this id was queued, started or completed in *stage*, now."""
+        at = self.stage_names.index(stage) * 3 + ("queued", "started", "completed").index(transition_type)
+        for item in self.active:
+            if item.job_id == job_id and item.trail is not None:
+                now = item.metadata.created_ns if not item.trail else item.trail[-1]
+                item.trail.extend([now] * (at - len(item.trail)))
+                item.trail[at:] = [monotonic_ns()]
+
+    async def complete_item(
+        self,
+        job_id: str,
+        success: bool = True,  # noqa: FBT001, FBT002 - people call it that way
+        error: BaseException | None = None,
+    ) -> WorkItemResult:
+        """End the item with this id. Raise `KeyError` when none such is on the way."""
+        for item in self.active:
+            if item.job_id == job_id:
+                outcome = Outcome.SUCCEEDED if success else Outcome.FAILED
+                result = self.complete(item, outcome, monotonic_ns(), error)
+                for callback in self.callbacks:
+                    callback(result)
+                return result
+        raise KeyError(f"no item {job_id!r} is on its way")
+
+    async def get_active_items(self) -> list[WorkItem]:
+        """The items that are on their way now."""
+        return list(self.active)
+
+    async def get_completed_results(self) -> list[WorkItemResult]:
+        """The results so far, in the order in which items ended."""
+        return list(self.results)

@@ -1,0 +1,171 @@
+"""The loop of a stage's worker with everything a stage can be told to do; `lean` is the one without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+from cableway.errors import ItemError
+from cableway.flow.attempt import failure, is_ours
+from cableway.flow.channel import Hand
+from cableway.flow.delays import Delays
+from cableway.flow.fanout import FanOut
+from cableway.flow.lanes.protocol import UnitResult
+from cableway.flow.order import Line
+from cableway.flow.rate import Bucket
+from cableway.flow.sidebyside import Units
+from cableway.flow.stage import result_of
+from cableway.flow.streams import stream_of
+from cableway.flow.visit import Refusal, Visit
+from cableway.items import DROP, WorkItem
+
+if TYPE_CHECKING:
+    from cableway.flow.stage import Stage
+
+# A worker that never has to wait lets others run after so long.
+SLICE_NS = 2_000_000
+
+
+class Work:
+    """What the workers of one stage share, and the loop that each of them runs."""
+
+    def __init__(self, stage: Stage, line: Line | None) -> None:
+        config = stage.config
+        self._stage = stage
+        self._line = line
+        self._units = Units(stage)
+        self._thread_pools = {unit.bloc.name: getattr(unit, "pool", None) for unit in stage.units}
+        self._bucket = Bucket(config.rate_limit) if config.rate_limit is not None else None
+        self._fan_out = FanOut(stage)
+        self._with_times = len(stage.units) == 1 and stage.units[0].with_times
+        self.delays = Delays(stage.queue, config.queue_size)
+        self.surplus: Callable[[], bool] | None = None
+        """Asked by each worker before it waits: whether it is one too many. It may call more in."""
+
+    async def serve(self, hand: Hand) -> None:
+        """Take what comes and work on it, until the queue has ended."""
+        queue, now_ns = self._stage.queue, self._stage.now_ns
+        slice_end = now_ns() + SLICE_NS
+        while (self.surplus is None or not self.surplus()) and await queue.wait():
+            taken = queue.take()
+            visit = taken if isinstance(taken, Visit) else Visit(taken)
+            hand.item = visit.item
+            await self._visit(visit, hand)
+            if now_ns() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = now_ns() + SLICE_NS
+
+    async def _visit(self, visit: Visit, hand: Hand) -> None:
+        if not visit.started:
+            if self._too_late(visit, hand):
+                return
+            visit.started = True
+            if not self._with_times:
+                self._stage.took(visit.item, self._stage.now_ns())
+        try:
+            due = await self._run(visit)
+        except Refusal as refusal:
+            self._begin_late(visit)
+            await self._leave(visit, hand, refusal)
+            return
+        if due is None:
+            self._begin_late(visit)
+            await self._leave(visit, hand, None)
+        else:
+            hand.item = None
+            self.delays.park(visit, due)
+
+    async def _run(self, visit: Visit) -> float | None:
+        """Run the visit's units; None when they are done, else when to come back, off this worker."""
+        while True:
+            if self._bucket is not None:
+                await self._bucket.take()
+            due = await self._units.run(visit)
+            if due is None or not self.delays.full:
+                return due
+            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+
+    def _begin_late(self, visit: Visit) -> None:
+        """Where a unit may have waited in a pool, its start is what the child read."""
+        if self._with_times:
+            result = visit.results.get(self._stage.units[0].bloc.name)
+            self._stage.took(visit.item, result.started_ns if result is not None else self._stage.now_ns())
+
+    def _too_late(self, visit: Visit, hand: Hand) -> bool:
+        item = visit.item
+        timeout_s = self._stage.config.queue_timeout_s
+        if timeout_s is None:
+            return False
+        now = self._stage.now_ns()
+        if now - self._stage.queued_at.pop(item, now) <= timeout_s * 1e9:
+            return False
+        self._stage.took(item, now)
+        error = ItemError("queue_timeout", f"waited longer than {timeout_s:g} s before stage {self._stage.name!r}")
+        self._stage.fail(hand, self._stage.name, error, 0)
+        return True
+
+    async def _leave(self, visit: Visit, hand: Hand, refusal: Refusal | None) -> None:
+        """The visit is over: now, or in an ordered stage when all before it are."""
+        if self._line is None:
+            await self._settle(visit, hand, refusal)
+            return
+        hand.item = None
+        await self._line.leave(visit, refusal, hand, self._settle)
+
+    async def settle_value(self, item: WorkItem, hand: Hand, result: UnitResult) -> None:
+        """Deal with what a handler gave that is not plain data: a drop, a stream, another item."""
+        visit = Visit(item)
+        visit.results[self._stage.units[0].bloc.name] = result
+        await self._settle(visit, hand, None)
+
+    async def _settle(self, visit: Visit, hand: Hand, refusal: Refusal | None) -> None:
+        stage = self._stage
+        if refusal is not None:
+            stage.fail(hand, refusal.bloc, refusal.error, refusal.attempts)
+            return
+        streams = self._streams(visit)
+        if any(result.value is DROP for result in visit.results.values()):
+            for stream in streams.values():
+                await self._fan_out.close(stream)
+            stage.drop(hand)
+        elif len(streams) > 1:
+            names = ", ".join(sorted(streams))
+            stage.fail(hand, stage.name, ItemError("bad_result", f"more than one bloc gave a stream: {names}"), 1)
+        elif streams:
+            ((name, stream),) = streams.items()
+            await self._fan_out.run(visit, hand, name, stream)
+        else:
+            await self._move_on(visit, hand)
+
+    def _streams(self, visit: Visit) -> dict[str, AsyncIterator[Any]]:
+        found: dict[str, AsyncIterator[Any]] = {}
+        for name, result in visit.results.items():
+            stream = stream_of(result, self._thread_pools[name])
+            if stream is not None:
+                found[name] = stream
+        return found
+
+    async def _move_on(self, visit: Visit, hand: Hand) -> None:
+        stage, item = self._stage, visit.item
+        try:
+            if stage.merge is None:
+                value = visit.results[stage.units[0].bloc.name].value
+                if value is None:
+                    stage.drop(hand)
+                    return
+                item.data = result_of(item, value)
+            else:
+                item.data = stage.merge(item, {name: result_of(item, value) for name, value in visit.values().items()})
+        except BaseException as error:
+            if is_ours(error):
+                raise
+            stage.fail(hand, stage.name, failure(error), 1)
+            return
+        stage.through(item, self._ended_at(visit))
+        await stage.pass_on(hand)
+
+    def _ended_at(self, visit: Visit) -> int:
+        if self._with_times:
+            return max(result.finished_ns for result in visit.results.values())
+        return self._stage.now_ns()

@@ -1,0 +1,284 @@
+"""
+What travels through the stages: the work item, what is known about it, and how it ended.
+
+Nothing here imports pydantic, so a handler's module may say ``from cableway import WorkItem`` and
+still load in a subinterpreter. An item costs two slots' worth of bookkeeping until somebody asks:
+its id, its metadata and every `datetime` are made when they are read.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from itertools import count
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final, final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cableway.flow.observer import Outcome
+
+_now_ns = time.monotonic_ns
+# What turns a monotonic reading into wall time; read once, so that one reading is always one instant.
+_WALL_NS = time.time_ns() - time.monotonic_ns()
+
+
+@final
+class DropType:
+    """The type of `DROP`: one value a process, the same on both sides of a pickle."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "DROP"
+
+    def __reduce__(self) -> str:
+        return "DROP"
+
+
+DROP: Final = DropType()
+"""What a handler returns to say that it wants no more of an item; the item ends as skipped."""
+
+
+class _Ids:
+    """Ids that are unique without asking the system's randomness for each of them."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Start anew, as a forked child must."""
+        prefix = os.urandom(8).hex()
+        numbers = count(1)
+        self.new: Callable[[], str] = lambda: f"{prefix}-{next(numbers)}"
+
+
+_ids = _Ids()
+os.register_at_fork(after_in_child=_ids.renew)
+
+
+def wall_time(reading_ns: int) -> datetime:
+    """The UTC instant of a `time.monotonic_ns` reading of this process."""
+    return datetime.fromtimestamp((reading_ns + _WALL_NS) / 1e9, UTC)
+
+
+@final
+class Route:
+    """The stages that an item passes, from the one where it begins; shared by all that begin there."""
+
+    __slots__ = ("stages",)
+
+    def __init__(self, stages: tuple[str, ...]) -> None:
+        self.stages = stages
+
+
+_PHASES = ("queued", "started", "completed")
+_packers: dict[int, Struct] = {}
+
+
+def _pack(trail: list[int]) -> bytes:
+    """The readings as bytes: a third of what a list of ints takes, for results that are kept."""
+    packer = _packers.get(len(trail))
+    if packer is None:
+        packer = _packers[len(trail)] = Struct(f"{len(trail)}q")
+    return packer.pack(*trail)
+
+
+def _unpack(trail: bytes) -> list[int]:
+    return list(Struct(f"{len(trail) // 8}q").unpack(trail))
+
+
+class WorkItemMetadata:
+    """When an item was made, where it is, when it came and left, and whatever its owner notes on it.
+
+    The times of stages are kept only with ``enable_tracking=True``; ``custom_metadata`` is the owner's.
+    ``created_ns``, ``ended_ns``, ``trail``, ``route`` and ``outcome`` are the flow's to write.
+    """
+
+    __slots__ = ("_custom", "_job_id", "_trail", "created_ns", "ended_ns", "error_details", "outcome", "route")
+
+    def __init__(
+        self, *, custom_metadata: dict[str, Any] | None = None, created_ns: int | None = None, job_id: str | None = None
+    ) -> None:
+        self.created_ns = _now_ns() if created_ns is None else created_ns
+        self.ended_ns = 0
+        self.error_details: dict[str, Any] | None = None
+        self.outcome: Outcome | None = None
+        self.route: Route | None = None
+        self._custom = custom_metadata
+        self._job_id = job_id
+        self._trail: list[int] | bytes | None = None
+
+    @property
+    def job_id(self) -> str:
+        """The item's id; made when first asked for."""
+        if self._job_id is None:
+            self._job_id = _ids.new()
+        return self._job_id
+
+    @property
+    def custom_metadata(self) -> dict[str, Any]:
+        """Notes of the item's owner; the flow never reads them."""
+        if self._custom is None:
+            self._custom = {}
+        return self._custom
+
+    @custom_metadata.setter
+    def custom_metadata(self, value: dict[str, Any]) -> None:
+        self._custom = value
+
+    @property
+    def trail(self) -> list[int]:
+        """Readings of the monotonic clock: queued, started, completed for each stage of the route in turn."""
+        trail = self._trail
+        if trail is None:
+            return []
+        return _unpack(trail) if isinstance(trail, bytes) else trail
+
+    def begin(self, route: Route, trail: list[int], job_id: str | None) -> None:
+        """Follow the item along *route*; *trail* grows as it goes."""
+        self.route = route
+        self._trail = trail
+        if job_id is not None:
+            self._job_id = job_id
+        self.outcome = None
+        self.ended_ns = 0
+
+    def end(self, outcome: Outcome, at_ns: int, job_id: str | None) -> None:
+        """Note how the item ended, and keep its readings in little space."""
+        self.outcome = outcome
+        self.ended_ns = at_ns
+        if job_id is not None:
+            self._job_id = job_id
+        if isinstance(self._trail, list):
+            self._trail = _pack(self._trail)
+
+    @property
+    def created(self) -> datetime:
+        """When the item was made, in UTC."""
+        return wall_time(self.created_ns)
+
+    @property
+    def completed(self) -> datetime | None:
+        """When the item ended, in UTC; None while it is on its way."""
+        return wall_time(self.ended_ns) if self.outcome is not None else None
+
+    @property
+    def current_stage(self) -> str:
+        """The stage that the item is in, else ``created``, ``completed`` or ``error``."""
+        if self.outcome is not None:
+            return "completed" if self.outcome in {"succeeded", "skipped"} else "error"
+        passed = len(self.trail)
+        if self.route is None or not passed:
+            return "created"
+        return self.route.stages[min((passed - 1) // 3, len(self.route.stages) - 1)]
+
+    @property
+    def stage_timings(self) -> dict[str, dict[str, datetime]]:
+        """For each stage that the item reached: when it was queued, started and completed, in UTC."""
+        timings: dict[str, dict[str, datetime]] = {}
+        if self.route is not None:
+            stages = self.route.stages
+            for index, reading in enumerate(self.trail):
+                timings.setdefault(stages[index // 3], {})[_PHASES[index % 3]] = wall_time(reading)
+        return timings
+
+    def get_stage_duration(self, stage: str) -> float | None:
+        """Seconds from start to completion in *stage*; None when the item has not completed it."""
+        if self.route is None or stage not in self.route.stages:
+            return None
+        at = self.route.stages.index(stage) * 3
+        trail = self.trail
+        return (trail[at + 2] - trail[at + 1]) / 1e9 if len(trail) > at + 2 else None
+
+    def __repr__(self) -> str:
+        return f"WorkItemMetadata(current_stage={self.current_stage!r}, custom_metadata={self._custom or {}!r})"
+
+
+class WorkItem:
+    """A value on its way through the stages. The object that the source gave is the one that travels.
+
+    ``own_id``, ``created_ns``, ``trail`` and ``live`` are the flow's: the id if one was given or asked
+    for, when the item was made, its readings where it is tracked, and whether it is on its way.
+    """
+
+    __slots__ = ("_metadata", "created_ns", "data", "live", "own_id", "trail")
+
+    def __init__(self, data: Any, metadata: WorkItemMetadata | None = None, job_id: str | None = None) -> None:
+        self.data = data
+        self.own_id = job_id
+        self._metadata = metadata
+        self.trail: list[int] | None = None
+        self.live = False
+        self.created_ns = _now_ns()
+
+    @property
+    def job_id(self) -> str:
+        """The item's id; made when first asked for, unless the source gave one."""
+        if self.own_id is None:
+            self.own_id = self.metadata.job_id if self._metadata is not None else _ids.new()
+        return self.own_id
+
+    @job_id.setter
+    def job_id(self, value: str) -> None:
+        self.own_id = value
+
+    @property
+    def metadata(self) -> WorkItemMetadata:
+        """What is known about the item; made when first asked for."""
+        if self._metadata is None:
+            self._metadata = WorkItemMetadata(created_ns=self.created_ns, job_id=self.own_id)
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, value: WorkItemMetadata) -> None:
+        self._metadata = value
+
+    @property
+    def known(self) -> WorkItemMetadata | None:
+        """The metadata if somebody has asked for it, else None."""
+        return self._metadata
+
+    def __reduce__(self) -> tuple[type[WorkItem], tuple[Any, None, str]]:
+        return WorkItem, (self.data, None, self.job_id)
+
+    def __repr__(self) -> str:
+        return f"WorkItem(job_id={self.job_id!r}, data={self.data!r:.200})"
+
+
+class WorkItemResult:
+    """How one item ended. ``error`` is None unless it failed.
+
+    ``data`` is there while completion callbacks run; it is kept afterwards only with ``keep_data=True``,
+    so that results do not hold what the pipeline has worked through.
+    """
+
+    __slots__ = ("data", "error", "metadata", "outcome")
+
+    def __init__(
+        self, metadata: WorkItemMetadata, outcome: Outcome, error: BaseException | None = None, data: Any = None
+    ) -> None:
+        self.metadata = metadata
+        self.outcome = outcome
+        self.error = error
+        self.data = data
+
+    @property
+    def job_id(self) -> str:
+        """The item's id."""
+        return self.metadata.job_id
+
+    @property
+    def success(self) -> bool:
+        """Whether the item went its way to the end, or was dropped by a handler on purpose."""
+        return self.outcome in {"succeeded", "skipped"}
+
+    @property
+    def total_duration(self) -> float:
+        """Seconds from the item's making to its end."""
+        return (self.metadata.ended_ns - self.metadata.created_ns) / 1e9
+
+    def __repr__(self) -> str:
+        return f"WorkItemResult(job_id={self.job_id!r}, outcome={str(self.outcome)!r}, error={self.error!r})"
