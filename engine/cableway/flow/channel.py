@@ -155,6 +155,7 @@ class LoopChannel:
         """Wait until there is something to take; False when there never will be."""
         while not self.items:
             if self.closed and not self.held:
+                self._call_all()  # those that waited for what was held have not heard of the end
                 return False
             called = self._call()
             self.getters.append(called)
