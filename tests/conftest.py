@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.image"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.state", "tests.fixtures.image"]
 
 # A developer's own database or collector must never hear of a test.
 for _name in [name for name in os.environ if name.startswith(("DATABASE_", "OTEL_", "CABLEWAY_"))]:
