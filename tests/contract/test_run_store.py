@@ -237,7 +237,7 @@ def test_of_eight_who_claim_at_once_one_wins(keeper: Keeper) -> None:
     run_id = keeper.queue()
     stores = [keeper.open() for _ in range(8)]
     with ThreadPoolExecutor(8) as threads:
-        claims = list(threads.map(lambda store: store.claim(run_id), stores))
+        claims = [future.result() for future in [threads.submit(store.claim, run_id) for store in stores]]
     assert [type(claim) for claim in claims].count(Claimed) == 1
     assert [type(claim) for claim in claims].count(Held) == 7
     assert len(keeper.seen(run_id).attempts) == 1
