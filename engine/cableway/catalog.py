@@ -66,10 +66,11 @@ class Catalog:
         with a fault for each thing that is wrong with the config.
         """
         bloc_type = self.load(definition.bloc_type)
-        config_type: Any = bloc_type.Config
-        if checked and is_dataclass(config_type):
+        make: Any = bloc_type.Config
+        config: Any
+        if checked and is_dataclass(bloc_type.Config):
             try:
-                config: Any = config_type(**definition.config)
+                config = make(**definition.config)
             except TypeError:
                 raise DefinitionError(
                     f"bloc {definition.name!r}: its config is not one of this version's "

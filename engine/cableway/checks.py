@@ -89,25 +89,31 @@ def _repair(document: Any, fault: Fault) -> None:
     parts = [part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")[1:]]
     if not parts:
         return
-    current = document
-    for part in parts[:-1]:
-        current = current[int(part)] if isinstance(current, list) else current[part]
+    around = _reached(document, parts[:-1])
     last = parts[-1]
-    if isinstance(current, list):
-        current[int(last)] = {"name": "?", "bloc_type": "?"} if "blocs" in parts else {"name": "?", "blocs": []}
+    if isinstance(around, list):
+        cast("list[Any]", around)[int(last)] = (
+            {"name": "?", "bloc_type": "?"} if "blocs" in parts else {"name": "?", "blocs": []}
+        )
     elif last in _STAND_INS:
-        current[last] = _STAND_INS[last]
+        around[last] = _STAND_INS[last]
     else:
-        current.pop(last, None)
+        around.pop(last, None)
+
+
+def _reached(document: Any, parts: Iterable[str]) -> Any:
+    reached: Any = document
+    for part in parts:
+        key: Any = int(part) if isinstance(reached, list) else part
+        reached = cast("Any", reached)[key]
+    return reached
 
 
 def _count_faults(document: JsonObject) -> Iterable[Fault]:
     stages: Any = document.get("stages")
-    if not isinstance(stages, list):
-        return
-    count = sum(
-        len(stage["blocs"]) for stage in cast("list[Any]", stages) if isinstance(stage, dict) and "blocs" in stage
-    )
+    listed = cast("list[Any]", stages) if isinstance(stages, list) else []
+    blocs = [cast("JsonObject", stage).get("blocs") for stage in listed if isinstance(stage, dict)]
+    count = sum(len(cast("list[Any]", members)) for members in blocs if isinstance(members, list))
     if count > MAX_BLOCS:
         yield Fault("/stages", "too_large", f"hold {count} blocs, and a pipeline has at most {MAX_BLOCS}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -84,13 +84,13 @@ def _pointer(location: Sequence[int | str], document: Any, *, missing: bool) -> 
 
 
 def _member(current: Any, part: int | str) -> tuple[Any] | None:
-    match current:
-        case Mapping() if part in current:
-            return (current[part],)
-        case list() | tuple() if isinstance(part, int) and part < len(current):
-            return (current[part],)
-        case _:
-            return None
+    if isinstance(current, Mapping):
+        members = cast("Mapping[Any, Any]", current)
+        return (members[part],) if part in members else None
+    if isinstance(current, list | tuple) and isinstance(part, int):
+        listed = cast("Sequence[Any]", current)
+        return (listed[part],) if part < len(listed) else None
+    return None
 
 
 def escaped(part: int | str) -> str:

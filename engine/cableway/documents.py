@@ -93,7 +93,7 @@ def limit_faults(document: Any) -> list[Fault]:
 def unfolded(document: Mapping[str, Any], blocs: Mapping[str, BlocDefinition]) -> Unfolded:
     """*document* with each stage and bloc a mapping: names are looked up in its own ``blocs``, then in *blocs*."""
     result = Unfolded({key: value for key, value in document.items() if key != "blocs"})
-    own = document.get("blocs", {})
+    own: Any = document.get("blocs", {})
     if not isinstance(own, Mapping):
         result.faults.append(Fault("/blocs", "dict_type", "must be a mapping of names to blocs"))
         own = {}
@@ -103,7 +103,7 @@ def unfolded(document: Mapping[str, Any], blocs: Mapping[str, BlocDefinition]) -
         written = [_stage(stage, number, known, result) for number, stage in enumerate(cast("list[Any]", stages))]
         _name_stages(written)
         result.document["stages"] = written
-    unused = [name for name in own if name not in known.used]
+    unused = [name for name in known.own if name not in known.used]
     result.faults += [Fault(f"/blocs/{_escaped(name)}", "unused", "is in no stage") for name in unused]
     return result
 
@@ -120,14 +120,15 @@ class _Known:
 def _stage(stage: Any, number: int, known: _Known, result: Unfolded) -> Any:
     """Its one form; what is no stage at all is left for the shape's judge."""
     pointer = f"/stages/{number}"
+    fields: JsonObject = {}
     match stage:
         case str():
-            blocs, fields, places = [stage], {}, [pointer]
+            blocs, places = [stage], [pointer]
         case list() | tuple():
-            blocs, fields = list(cast("list[Any]", stage)), {}
+            blocs = list(cast("list[Any]", stage))
             places = [f"{pointer}/{index}" for index in range(len(blocs))]
             result.origins[f"{pointer}/blocs"] = pointer
-        case Mapping() if isinstance(stage.get("blocs"), list | tuple):
+        case {"blocs": list() | tuple()}:
             fields = dict(cast("Mapping[str, Any]", stage))
             blocs = list(fields.pop("blocs"))
             places = [f"{pointer}/blocs/{index}" for index in range(len(blocs))]
@@ -159,19 +160,26 @@ def _bloc(bloc: Any, place: str, known: _Known, result: Unfolded) -> tuple[str, 
 
 def _name_stages(stages: list[Any]) -> None:
     """A stage without a name gets that of its only bloc, else its number, and never one that is taken."""
-    taken = {stage.get("name") for stage in stages if isinstance(stage, dict)}
+    written = [cast("JsonObject", stage) for stage in stages if isinstance(stage, dict)]
+    taken = {stage.get("name") for stage in written}
     for number, stage in enumerate(stages, 1):
         if not isinstance(stage, dict) or "name" in stage:
             continue
-        full = cast("JsonObject", stage)
-        only = full["blocs"][0] if len(full.get("blocs", ())) == 1 else None
-        name = only.get("name") if isinstance(only, dict) else None
-        if not isinstance(name, str) or name in RESERVED_STAGES or name in taken:
+        name = _own_name(cast("JsonObject", stage))
+        if name is None or name in taken:
             name = f"stage_{number}"
         while name in taken:
             name += "_"
-        full["name"] = name
+        stage["name"] = name
         taken.add(name)
+
+
+def _own_name(stage: JsonObject) -> str | None:
+    """The name of a stage's only bloc, where a stage may be called so."""
+    blocs = stage.get("blocs", ())
+    only = blocs[0] if len(blocs) == 1 else None
+    name: Any = cast("JsonObject", only).get("name") if isinstance(only, dict) else None
+    return name if isinstance(name, str) and name not in RESERVED_STAGES else None
 
 
 def _members(
@@ -256,10 +264,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> JsonObject:
 def _from_yaml(text: str) -> Any:
     import yaml
 
-    from cableway.yaml_documents import StrictLoader
+    from cableway.yaml_documents import parse_yaml
 
     try:
-        return yaml.load(text, Loader=StrictLoader)  # noqa: S506 - it extends the safe loader
+        return parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ _NUMBERS: Mapping[str, Mapping[str, str]] = {
         "lease_ttl_s": _AT_LEAST_ONE,
     },
 }
-_RULES = {
+_RULES: Mapping[str, tuple[Callable[[float], bool], str]] = {
     _AT_LEAST_ONE: (lambda value: value >= 1, "must be at least 1"),
     _ABOVE_ZERO: (lambda value: value > 0, "must be above 0"),
     _NOT_NEGATIVE: (lambda value: value >= 0, "must not be negative"),
@@ -98,10 +99,9 @@ class _Configs:
         self.faults += [Fault(f"{pointer}/config{fault.pointer}", fault.code, fault.message) for fault in faults]
         full = replace(bloc, config=config)
         if not faults:
-            try:
+            # Where a reference stands for what is needed to build it, the run resolves it and builds again.
+            with suppress(DefinitionError):
                 self.built[bloc.name] = self._catalog.build(full, checked=True)
-            except DefinitionError:
-                pass  # a reference stands for what is needed to build it; the run resolves it and builds again
         return full
 
     def _is_known(self, name: str) -> bool:

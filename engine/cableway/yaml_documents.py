@@ -10,22 +10,34 @@ _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
-class StrictLoader(_Safe):  # type: ignore[misc]
-    """The safe loader, stricter."""
+def parse_yaml(text: str) -> Any:
+    """What *text* says. Raise `yaml.YAMLError`, also where a key stands twice."""
+    return yaml.load(text, Loader=_strict_loader())  # noqa: S506 - it extends the safe loader
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - yaml's own name and form
+
+def _strict_loader() -> Any:
+    loader: Any = type("StrictLoader", (_Safe,), {})
+    loader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
         for first, resolvers in _Safe.yaml_implicit_resolvers.items()
     }
+    loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+    return loader
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """The mapping at *node*. Raise `yaml.constructor.ConstructorError` where a key stands twice."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is not None and key != "<<" and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+
+def _mapping(loader: Any, node: Any) -> Any:
+    """A mapping, filled after it is handed out, as those are that name themselves by an anchor."""
+    found: dict[Any, Any] = {}
+    yield found
+    _refuse_repeats(node)
+    found.update(loader.construct_mapping(node))
+
+
+def _refuse_repeats(node: Any) -> None:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+            continue
+        if key.value in seen:
+            raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+        seen.add(key.value)

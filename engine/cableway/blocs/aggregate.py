@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Len
 
 from cableway.blocs.kinds import TransformerBloc
-from cableway.blocs.tables import arrow_module, require_columns
+from cableway.blocs.tables import library, require_columns
 from cableway.context import RunContext
 
 
@@ -42,7 +42,7 @@ class AggregateBloc(TransformerBloc):
     bloc_type = "aggregate"
     summary = "Counts, sums, smallest and largest values and ratios by group."
     Config = AggregateConfig
-    example: Mapping[str, Any] = {
+    example: ClassVar[Mapping[str, Any]] = {
         "group_by": ["carrier"],
         "count": "flights",
         "sum": ["dep_delay"],
@@ -83,7 +83,7 @@ class AggregateBloc(TransformerBloc):
         """The groups in order, with their ratios."""
         if state is None:
             return None
-        pc = arrow_module(self.name).compute
+        pc = library("pyarrow.compute")
         table = state.sort_by([(name, "ascending") for name in self.config.group_by]) if self.config.group_by else state
         for name, (above, below) in self.config.ratio.items():
             divisor = table.column(below).cast("float64")
@@ -99,7 +99,7 @@ class AggregateBloc(TransformerBloc):
 
     def _merged(self, one: Any, other: Any) -> Any:
         """Sums of sums, and the sums of counts."""
-        both = arrow_module(self.name).concat_tables([one, other], promote_options="permissive")
+        both = library("pyarrow").concat_tables([one, other], promote_options="permissive")
         return self._aggregated(
             both, [(name, "sum" if how == "count_all" else how) for name, _, how in _measures(self.config)]
         )
@@ -109,7 +109,7 @@ class AggregateBloc(TransformerBloc):
         results = grouped.drop_columns(self.config.group_by) if self.config.group_by else grouped
         names = [name for name, _, _ in _measures(self.config)]
         kept = [grouped.column(name) for name in self.config.group_by]
-        return arrow_module(self.name).table([*kept, *results.columns], names=[*self.config.group_by, *names])
+        return library("pyarrow").table([*kept, *results.columns], names=[*self.config.group_by, *names])
 
 
 def _measures(config: AggregateConfig) -> Iterator[tuple[str, str | list[str], str]]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cableway.blocs.tables import library
 from cableway.errors import RowError
 
 CHUNK_BYTES = 1024 * 1024
@@ -19,8 +20,7 @@ _WHOLE = frozenset({"smallint", "integer", "bigint"})
 
 def postgres_type(kind: Any) -> str:
     """The type of a new column for values of the Arrow type *kind*."""
-    import pyarrow as pa
-
+    pa = library("pyarrow")
     types = pa.types
     simple = {
         pa.int8(): "smallint",
@@ -50,8 +50,7 @@ def postgres_type(kind: Any) -> str:
 
 
 def _rarer_type(kind: Any) -> str:
-    import pyarrow as pa
-
+    pa = library("pyarrow")
     types = pa.types
     if types.is_time(kind):
         return "time"
@@ -70,9 +69,7 @@ def _rarer_type(kind: Any) -> str:
 
 def csv_chunks(table: Any) -> Iterator[memoryview]:
     """*table*, which `fitted` gave, as the bytes of a COPY in CSV format, about 1 MiB at a time."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
+    pa, arrow_csv = library("pyarrow"), library("pyarrow.csv")
     options = arrow_csv.WriteOptions(include_header=False)
     rows = max(1, CHUNK_BYTES * table.num_rows // max(1, table.nbytes))
     for start in range(0, table.num_rows, rows):
@@ -86,8 +83,7 @@ def fitted(table: Any, columns: Mapping[str, str], where: str) -> Any:
 
     Raise `RowError` for a number with a fraction in a column of whole ones.
     """
-    import pyarrow as pa
-
+    pa = library("pyarrow")
     arrays = [
         _writable(table.column(name), columns.get(name, ""), name, where) for name in map(str, table.column_names)
     ]
@@ -96,8 +92,7 @@ def fitted(table: Any, columns: Mapping[str, str], where: str) -> Any:
 
 def row_of_line(table: Any, line: int) -> int:
     """The row that line *line* of the table's CSV belongs to, both counted from 1: texts may hold line ends."""
-    import pyarrow.compute as pc
-
+    pc = library("pyarrow.compute")
     texts = [column for column in table.columns if _is_text(column.type)]
     if not texts:
         return line
@@ -110,13 +105,12 @@ def row_of_line(table: Any, line: int) -> int:
         reached += 1 + extra
         if reached >= line:
             return row
-    return table.num_rows
+    return int(table.num_rows)
 
 
 def place_of_nul(table: Any) -> tuple[int, str] | None:
     """Row and column of the first NUL character in a text; the server only knows which block it was in."""
-    import pyarrow.compute as pc
-
+    pc = library("pyarrow.compute")
     for name, column in zip(table.column_names, table.columns, strict=True):
         if _is_text(column.type):
             index = pc.index(pc.fill_null(pc.match_substring(column, "\x00"), fill_value=False), value=True).as_py()
@@ -126,8 +120,7 @@ def place_of_nul(table: Any) -> tuple[int, str] | None:
 
 
 def _writable(column: Any, target: str, name: str, where: str) -> Any:
-    import pyarrow as pa
-
+    pa = library("pyarrow")
     types, kind = pa.types, column.type
     if types.is_floating(kind) and target in _WHOLE:
         return _whole_numbers(column, name, where)
@@ -147,9 +140,7 @@ def _writable(column: Any, target: str, name: str, where: str) -> Any:
 
 
 def _whole_numbers(column: Any, name: str, where: str) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
     # Postgres takes no NaN into a column of whole numbers; pandas means a missing value by it.
     numbers = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     try:
@@ -176,14 +167,12 @@ def _text(value: Any) -> str:
 
 
 def _is_bytes(kind: Any) -> bool:
-    from pyarrow import types
-
-    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    types = library("pyarrow").types
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
 def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
+    types = library("pyarrow").types
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 

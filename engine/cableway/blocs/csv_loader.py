@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, ClassVar
 
 from annotated_types import Ge, MinLen
 
@@ -16,7 +16,7 @@ from cableway.blocs.csv_parser import ColumnType, CsvParser
 from cableway.blocs.csv_records import BLOCK_BYTES, ByteStream, Joined, Recoded, cuts, read_fully
 from cableway.blocs.files import open_regular
 from cableway.blocs.kinds import Ending, LoaderBloc, Resources
-from cableway.blocs.tables import arrow_module
+from cableway.blocs.tables import library
 from cableway.context import RunContext
 from cableway.definition import JsonObject
 from cableway.errors import SourceChangedError, SourceError
@@ -48,7 +48,11 @@ class CsvLoaderBloc(LoaderBloc):
     bloc_type = "csv_loader"
     summary = "Loads a CSV file, whole or in batches, and finds out its types."
     Config = CsvLoaderConfig
-    example: Mapping[str, Any] = {"file_path": "data/flights.csv", "batch_size": 10000, "null_values": ["", "NA"]}
+    example: ClassVar[Mapping[str, Any]] = {
+        "file_path": "data/flights.csv",
+        "batch_size": 10000,
+        "null_values": ["", "NA"],
+    }
     lanes = ("thread",)
     repeatable = True
 
@@ -76,7 +80,7 @@ class CsvLoaderBloc(LoaderBloc):
 
     def open(self, context: RunContext) -> None:
         """Raise `DefinitionError` where pyarrow is not installed, and `SourceError` where the file is not there."""
-        arrow_module(f"bloc {self.name!r}")
+        library("pyarrow")
         with self._file():
             pass
 
@@ -148,12 +152,12 @@ class CsvLoaderBloc(LoaderBloc):
             )
 
     @contextmanager
-    def _file(self) -> Iterator[BinaryIO]:
+    def _file(self) -> Generator[BinaryIO]:
         with open_regular(self.config.file_path, root=self._root) as file:
             yield file
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
+    def _named(self) -> Generator[None]:
         """Begin the message of a `SourceError` with the file."""
         try:
             yield

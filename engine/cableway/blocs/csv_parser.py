@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from cableway.blocs.csv_records import BLOCK_BYTES, record_ends
+from cableway.blocs.tables import library
 from cableway.errors import SourceError
 
 ColumnType = Literal["boolean", "date", "integer", "number", "string", "timestamp", "timestamptz"]
@@ -37,8 +38,7 @@ class CsvParser:
 
     def stated_types(self) -> dict[str, Any]:
         """The Arrow types that the config gives. Raise `SourceError` for a column that is not there."""
-        import pyarrow as pa
-
+        pa = library("pyarrow")
         known: dict[ColumnType, Any] = {
             "boolean": pa.bool_(),
             "date": pa.date32(),
@@ -55,8 +55,7 @@ class CsvParser:
 
     def found_types(self) -> dict[str, Any]:
         """The type of every column: as stated, else as the whole records of the first block look."""
-        import pyarrow as pa
-
+        pa = library("pyarrow")
         stated = self.stated_types()
         sample = self.beyond_header
         if self._is_all and sample and not sample.endswith(b"\n"):
@@ -73,9 +72,7 @@ class CsvParser:
         Raise `SourceError` naming row and column where a row has too many or too few fields, or a value
         is not of its column's type.
         """
-        import pyarrow as pa
-        from pyarrow import csv as arrow_csv
-
+        pa, arrow_csv = library("pyarrow"), library("pyarrow.csv")
         if not len(data):
             schema = [(name, types.get(name, pa.string())) for name in self.names]
             return pa.schema(schema).empty_table()
@@ -107,8 +104,7 @@ class CsvParser:
 
     def _settled(self, table: Any) -> Any:
         """*table* with text where a column has no value at all. Raise `SourceError` for bytes that are no text."""
-        import pyarrow as pa
-
+        pa = library("pyarrow")
         for index, column in enumerate(table.schema):
             if pa.types.is_binary(column.type):
                 raise SourceError(f"column {column.name!r} is not UTF-8; set 'encoding', for instance to latin-1")
@@ -146,7 +142,7 @@ class CsvParser:
         except UnicodeDecodeError:
             raise SourceError("the header is not UTF-8; set 'encoding', for instance to latin-1") from None
         try:
-            fields = next(csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter), [])
+            fields = next(csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter), list[str]())
         except csv.Error:
             raise SourceError("the header is no CSV") from None
         names = [name or f"column_{number}" for number, name in enumerate(fields, 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cableway.blocs.kinds import TransformerBloc
 from cableway.context import RunContext
@@ -26,7 +26,7 @@ class ExampleTransformerBloc(TransformerBloc):
     bloc_type = "example_transformer"
     summary = "Multiplies every numeric column by a factor."
     Config = ExampleTransformerConfig
-    example: Mapping[str, Any] = {"factor": 2}
+    example: ClassVar[Mapping[str, Any]] = {"factor": 2}
     lanes = ("thread", "process", "dask")
 
     config: ExampleTransformerConfig

@@ -80,7 +80,7 @@ class Bloc:
         self.config = config
 
     @classmethod
-    def faults(cls, config: Any) -> Iterable[tuple[str, str]]:
+    def faults(cls, config: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG003 - for those who extend it
         """What is wrong with *config* that its model cannot say: field names with messages. Nothing else happens."""
         return ()
 
@@ -159,10 +159,10 @@ class ExporterBloc(Bloc):
     """Writes data out. Runs where its connection lives, so in the async or the thread lane."""
 
     kind = "exporter"
-    lanes = LOCAL_LANES
+    lanes: ClassVar[tuple[str, ...]] = LOCAL_LANES
 
     @classmethod
-    def sole_target(cls, config: Any) -> str | None:
+    def sole_target(cls, config: Any) -> str | None:  # noqa: ARG003 - for those who extend it
         """What this exporter writes as a whole, so that no other exporter of the pipeline may; None: it shares."""
         return None
 

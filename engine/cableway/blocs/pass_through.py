@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cableway.blocs.kinds import TransformerBloc
 from cableway.context import RunContext
@@ -24,7 +24,7 @@ class PassThroughBloc(TransformerBloc):
     bloc_type = "pass_through"
     summary = "Hands on what it gets, unchanged."
     Config = PassThroughConfig
-    example: Mapping[str, Any] = {}
+    example: ClassVar[Mapping[str, Any]] = {}
     lanes = ("async", "thread", "process", "dask")
     frames = None
 

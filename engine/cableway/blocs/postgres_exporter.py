@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Gt, MinLen
 
 from cableway.blocs.kinds import Ending, ExporterBloc, Resources
-from cableway.blocs.tables import arrow_module, to_arrow
+from cableway.blocs.tables import library, to_arrow
 from cableway.context import RunContext
 from cableway.errors import DefinitionError, SettingsError, SinkError
 
@@ -51,7 +51,7 @@ class PostgresExporterBloc(ExporterBloc):
     bloc_type = "postgres_exporter"
     summary = "Writes tabular data to a Postgres table by COPY, exactly once."
     Config = PostgresExporterConfig
-    example: Mapping[str, Any] = {"table_name": "flights", "source_bloc": "clean", "if_exists": "replace"}
+    example: ClassVar[Mapping[str, Any]] = {"table_name": "flights", "source_bloc": "clean", "if_exists": "replace"}
     lanes = ("thread",)
     frames = None
 
@@ -94,7 +94,7 @@ class PostgresExporterBloc(ExporterBloc):
         Raise `UnavailableError` or `CredentialsError` when there is no way in, `SinkError` when the table
         cannot be written.
         """
-        arrow_module(f"bloc {self.name!r}")
+        library("pyarrow")
         writer = self._make_writer(context)
         self._writer = writer
         writer.open()

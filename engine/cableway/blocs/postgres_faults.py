@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 
 import psycopg
@@ -31,7 +31,7 @@ _LOST = ("08", "57")
 
 
 @contextmanager
-def said_anew(where: str) -> Iterator[None]:
+def said_anew(where: str) -> Generator[None]:
     """Turn psycopg's errors about table *where* into ours: `SinkError`, or `CredentialsError` for a missing right."""
     try:
         yield
@@ -81,7 +81,7 @@ def row_error(
 def _place(error: psycopg.Error, table: str, columns: Mapping[str, str]) -> tuple[int | None, str | None]:
     """Line and column from the context that COPY gives, which goes on with the value itself."""
     column = error.diag.column_name
-    found = re.search(rf"COPY {re.escape(table)}, line (\d+)", error.diag.context or "")
+    found = re.search(rf"\bCOPY {re.escape(table)}, line (\d+)", error.diag.context or "")
     if found is None:
         return None, column
     rest = (error.diag.context or "")[found.end() :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg import Connection
@@ -55,7 +55,9 @@ class Target:
         """Create it for the columns of the Arrow *table*, and return their types."""
         self._check_names(table)
         columns = {column.name: postgres_type(column.type) for column in table.schema}
-        parts = [SQL("{} {}").format(Identifier(name), SQL(kind)) for name, kind in columns.items()]
+        parts = [
+            SQL("{} {}").format(Identifier(name), SQL(cast("LiteralString", kind))) for name, kind in columns.items()
+        ]
         connection.execute(_MAKE.format(self._identifier, SQL(", ").join(parts)))
         return columns
 

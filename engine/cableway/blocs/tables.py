@@ -7,6 +7,7 @@ such a value is met.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.context import MissingDataError
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 _UNNAMED_INDEX = "__index_level_"
 
 
-def arrow_module(bloc: str) -> Any:
-    """The module ``pyarrow``. Raise `DefinitionError` that says how to install what *bloc* needs."""
+def library(name: str) -> Any:
+    """The module *name* of pyarrow or pandas. Raise `DefinitionError` that says how to install it."""
     try:
-        import pyarrow as pa
-    except ImportError:
-        raise DefinitionError(f"{bloc} needs pyarrow: install it with `pip install 'cableway[data]'`") from None
-    return pa
+        return import_module(name)
+    except ModuleNotFoundError:
+        package = name.partition(".")[0]
+        raise DefinitionError(f"tables need {package}: install it with `pip install 'cableway[data]'`") from None
 
 
 def is_tabular(value: Any) -> bool:
@@ -53,7 +54,7 @@ def to_arrow(value: Any, where: str = "table") -> Any:
     Raise `RowError` naming *where* and the column that holds no one type, and `TypeError` when
     *value* is not tabular.
     """
-    pa = arrow_module(where)
+    pa = library("pyarrow")
     if isinstance(value, pa.Table):
         return value
     if isinstance(value, pa.RecordBatch):
@@ -72,8 +73,7 @@ def to_pandas(value: Any) -> Any:
 
     Whole numbers stay whole: a column with nulls among them arrives as ``Int64``, not as floats.
     """
-    import pandas as pd
-
+    pd = library("pandas")
     if _is_pandas(value):
         return value.copy(deep=False)  # copies a column when one side writes to it
     if isinstance(value, list):
@@ -108,10 +108,8 @@ def _is_pandas(value: Any) -> bool:
 
 
 def _nullable_types(table: Any) -> dict[Any, Any]:
-    """pandas types for the Arrow types that would turn into something else for their nulls."""
-    import pandas as pd
-    import pyarrow as pa
-
+    """Types of pandas for the Arrow types that would turn into something else for their nulls."""
+    pd, pa = library("pandas"), library("pyarrow")
     wanted = {
         pa.int8(): pd.Int8Dtype,
         pa.int16(): pd.Int16Dtype,
