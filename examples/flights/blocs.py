@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ class JoinWeatherBloc(TransformerBloc):
     bloc_type = "join_weather"
     summary = "Joins flights with the weather at their hour and keeps those that flew."
     Config = JoinWeatherConfig
-    example: ClassVar[dict[str, Any]] = {"flights": "flights", "weather": "weather"}
+    example: ClassVar[Mapping[str, Any]] = {"flights": "flights", "weather": "weather"}
     lanes = ("thread", "process", "dask")
 
     config: JoinWeatherConfig

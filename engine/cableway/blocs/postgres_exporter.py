@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cableway.blocs.postgres_ledger import Ledger
     from cableway.blocs.postgres_writers import Writer
+    from cableway.definition import JsonObject
     from cableway.settings import DatabaseSettings
 
 _NAME_BYTES = 63
@@ -111,6 +112,10 @@ class PostgresExporterBloc(ExporterBloc):
         if value is None:
             return 0
         return self._writer.write(context.item_id, self._chosen(to_arrow(value, f"bloc {self.name!r}")))
+
+    def outputs(self) -> JsonObject:
+        """Where the rows are."""
+        return {"table": f"{self.config.schema}.{self.config.table_name}"}
 
     def close(self, ending: Ending) -> None:
         """Commit or roll back. Raise `LeaseLostError` when a later attempt has taken over."""
