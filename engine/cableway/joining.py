@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cableway.blocs.tables import arrow_module, is_tabular, to_arrow
+from cableway.blocs.tables import is_tabular, library, to_arrow
 
 
 def joined_members(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -24,5 +24,5 @@ def joined(values: Sequence[Any]) -> Any:
         return first
     if not all(is_tabular(value) for value in values):
         return list(values)
-    pa = arrow_module("a batch")
+    pa = library("pyarrow")
     return pa.concat_tables([to_arrow(value) for value in values], promote_options="permissive")
