@@ -127,12 +127,17 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
 
 def get_settings(env_file: str | None = ".env") -> Settings:
     """Read the environment and, for what it does not set, *env_file* where there is one."""
+    return read_settings(get_environment(env_file))
+
+
+def get_environment(env_file: str | None = ".env") -> dict[str, str]:
+    """The environment with what *env_file* adds to it: what a child process is to be given."""
     if env_file is None or not os.path.exists(env_file):  # noqa: PTH110 - pathlib would be loaded for this alone
-        return read_settings()
+        return dict(os.environ)
     from dotenv import dotenv_values
 
     from_file = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
-    return read_settings({**from_file, **os.environ})
+    return {**from_file, **os.environ}
 
 
 class _Variables:

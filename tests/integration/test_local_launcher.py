@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -72,11 +71,14 @@ def test_the_child_survives_the_death_of_its_parent_and_is_not_doubled(tmp_path:
     external_id = parent.stdout.strip()
     local.wait_until_ready()
     launcher = local.launcher()
+    assert launcher.find(Launch("run", 1)) == external_id
+    assert launcher.find(Launch("run", 2)) is None
     assert launcher.status(external_id).state is LaunchState.RUNNING
+    with pytest.raises(TimeoutError):
+        launcher.wait(external_id, timeout_s=0)
     assert launcher.launch(Launch("run", 1)) == external_id
-    handle = os.pidfd_open(int(external_id.rpartition(":")[2]))
     local.end()
-    wait_for_end(handle)
+    assert launcher.wait(external_id, timeout_s=20) is None  # its exit code went to the parent that is gone
     assert launcher.status(external_id).state is LaunchState.ENDED
 
 
@@ -132,10 +134,3 @@ def test_a_command_that_is_not_there_is_a_launch_error_and_may_be_tried_again(tm
     for _ in range(2):
         with pytest.raises(LaunchError, match="No such file"):
             launcher.launch(Launch("run", 1))
-
-
-def wait_for_end(handle: int) -> None:
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    assert poll.poll(20_000)
-    os.close(handle)

@@ -63,6 +63,14 @@ class LocalLauncher:
             raise LaunchError(f"cannot start {launch.name} in {self._folder}: {error.strerror}") from error
         return f"{launch.name}:{pid}"
 
+    def find(self, launch: Launch) -> str | None:
+        """The external id of *launch* if it was started before, by whomever."""
+        if not self._pid_file(launch.name).exists():
+            return None
+        with self._alone():
+            pid = self._started(launch.name)
+        return None if pid is None else f"{launch.name}:{pid}"
+
     def status(self, external_id: str) -> LaunchStatus:
         """Tell whether the subprocess still runs; its exit code is known to the launcher that started it."""
         name, pid = _parse(external_id)
@@ -94,17 +102,22 @@ class LocalLauncher:
             stack.pop_all()
             threading.Thread(target=_kill_after, args=(handle, pid, grace_s), name=f"stop {name}", daemon=True).start()
 
-    def wait(self, external_id: str, timeout_s: float | None = None) -> int:
-        """Return the exit code once the subprocess has ended; only for one that this launcher started itself.
+    def wait(self, external_id: str, timeout_s: float | None = None) -> int | None:
+        """Return when the subprocess has ended; its exit code, or None if another process started it.
 
         Raise `TimeoutError` after *timeout_s* seconds.
         """
-        child = self._children[_parse(external_id)[0]]
-        try:
-            child.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{external_id} still runs after {timeout_s} s") from error
-        return _exit_code(child)
+        name, pid = _parse(external_id)
+        with contextlib.ExitStack() as stack:
+            try:
+                handle = os.pidfd_open(pid)
+            except OSError:  # no such process any more
+                return self.status(external_id).exit_code
+            stack.callback(os.close, handle)
+            if self.status(external_id).state is LaunchState.RUNNING and not _has_ended(handle, timeout_s):
+                raise TimeoutError(f"{external_id} still runs after {timeout_s} s")
+        child = self._children.get(name)
+        return None if child is None else _exit_code(child)
 
     def log_file(self, launch: Launch) -> Path:
         """Where the subprocess of *launch* writes."""
@@ -168,11 +181,15 @@ def _exit_code(child: subprocess.Popen[bytes]) -> int:
     return code if code >= 0 else 128 - code
 
 
+def _has_ended(handle: int, timeout_s: float | None) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+
 def _kill_after(handle: int, pid: int, grace_s: float) -> None:
     try:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        if not poll.poll(grace_s * 1000):
+        if not _has_ended(handle, grace_s):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
     finally:

@@ -1,0 +1,45 @@
+"""The edge of the command: every error becomes one message that says what to do, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, CablewayError
+from cableway.settings import environment
+
+
+def exit_code_of(command: Callable[[], object]) -> int:
+    """Call *command* and return what the process exits with. A traceback is shown with ``LOG_LEVEL=DEBUG`` alone."""
+    try:
+        command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_OK
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except CablewayError as error:
+        _tell(str(error), error)
+        for fault in error.faults:
+            if fault.message not in str(error):
+                _say(f"  {fault.pointer or '/'}: {fault.message}")
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read us has seen enough; what Python still wants to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception as error:  # noqa: BLE001 - the last place where it can become a message
+        _tell(f"an error that nobody foresaw: {type(error).__name__}: {error}", error)
+        return EXIT_BUG
+    return EXIT_OK
+
+
+def _tell(message: str, error: Exception) -> None:
+    if environment().get("LOG_LEVEL", "").upper() == "DEBUG":
+        _say("".join(traceback.format_exception(error)).rstrip())
+    _say(f"cableway: {message}")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

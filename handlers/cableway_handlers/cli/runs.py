@@ -1,0 +1,140 @@
+"""``cableway run`` and ``cableway runs``: record, start, wait, show."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from cableway.errors import EXIT_BUG, UsageError
+from cableway.runs import RunRequest
+from cableway_handlers.cli import show
+from cableway_handlers.cli.workplace import workplace
+from cableway_handlers.launch.protocol import Launch, LaunchState
+
+if TYPE_CHECKING:
+    from cableway.storage import DatabaseStorage
+    from cableway.store.reading import RunDetails
+    from cableway_handlers.launch.local import LocalLauncher
+
+LOG_LINES = 20
+"""Lines of a job's log that are shown when its run's row does not say what went wrong."""
+
+
+def run(what: str, parameters: Sequence[str], *, key: str | None, verbose: bool, json: bool) -> int:
+    """Run a pipeline by name, or a recorded run by its id; return the job's exit code.
+
+    The job is a process of its own. SIGINT and SIGTERM are passed on to it, and it drains.
+    """
+    texts = _texts(parameters)
+    with workplace() as place, place.storage() as storage:
+        launcher = place.launcher(show_log=verbose)
+        launch = _next_launch(launcher, _launch(storage, what, texts, key))
+        code = _run(launcher, launch, quiet=json)
+        details = storage.get_run(launch.run_id)
+        if json:
+            show.as_json(details)
+        else:
+            _show_end(details, launcher.log_file(launch), code)
+    return code if code is not None else _recorded_code(details)
+
+
+def list_runs(pipeline: str | None, limit: int, *, json: bool) -> None:
+    """Show the newest runs."""
+    with workplace() as place, place.storage() as storage:
+        rows = storage.list_runs(pipeline=pipeline, limit=limit)
+    if json:
+        show.as_json(rows)
+    else:
+        show.runs_table(rows)
+
+
+def show_run(run_id: str, *, json: bool) -> None:
+    """Show one run with its stages, its failures and its trace."""
+    with workplace() as place, place.storage() as storage:
+        details = storage.get_run(run_id)
+        letters, spans = storage.list_dead_letters(run_id), storage.list_spans(run_id)
+    if json:
+        show.as_json({"run": details.run, "attempts": details.attempts, "stages": details.stages, "spans": spans})
+        return
+    show.run_summary(details)
+    show.dead_letters_table(letters)
+    show.run_spans(spans)
+
+
+def _texts(parameters: Sequence[str]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for parameter in parameters:
+        name, equals, text = parameter.partition("=")
+        if not name or not equals:
+            raise UsageError(f"-p takes NAME=VALUE, and {name!r} is not that")
+        texts[name] = text
+    return texts
+
+
+def _launch(storage: DatabaseStorage, what: str, texts: dict[str, str], key: str | None) -> Launch:
+    if _is_id(what):
+        if texts or key is not None:
+            raise UsageError("a recorded run has its parameters and key already: give its id alone")
+        return Launch(what, storage.get_run(what).run.attempt + 1)
+    recorded = storage.record_run(RunRequest(pipeline=what, texts=texts, key=key))
+    if recorded.created:
+        return Launch(recorded.run_id, 1)
+    show.say(f"the key {key!r} has made run {recorded.run_id} before")
+    return Launch(recorded.run_id, storage.get_run(recorded.run_id).run.attempt + 1)
+
+
+def _next_launch(launcher: LocalLauncher, launch: Launch) -> Launch:
+    """*launch*, or the first one after it that has not ended: a job may die before it takes its run."""
+    while (found := launcher.find(launch)) is not None and launcher.status(found).state is LaunchState.ENDED:
+        launch = Launch(launch.run_id, launch.attempt + 1)
+    return launch
+
+
+def _run(launcher: LocalLauncher, launch: Launch, *, quiet: bool) -> int | None:
+    external_id = launcher.launch(launch)
+    with _signals_passed_on(launcher, external_id):
+        if not quiet:
+            show.say(f"run {launch.run_id} started; its log is {launcher.log_file(launch)}")
+        return launcher.wait(external_id)
+
+
+@contextmanager
+def _signals_passed_on(launcher: LocalLauncher, external_id: str) -> Generator[None]:
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        show.say("stopping: the run drains; once more ends it at once")
+        launcher.stop(external_id)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _show_end(details: RunDetails, log: Path, code: int | None) -> None:
+    run = details.run
+    if code and run.error is None:
+        show.say("".join(log.read_text(errors="replace").splitlines(keepends=True)[-LOG_LINES:]).rstrip())
+    if run.ended_at is None:
+        show.say(f"run {run.run_id} has not ended: it is {run.state}; `cableway run {run.run_id}` tries again")
+        return
+    show.run_summary(details)
+    show.say(f"`cableway runs show {run.run_id}` shows its trace")
+
+
+def _recorded_code(details: RunDetails) -> int:
+    return EXIT_BUG if details.run.exit_code is None else details.run.exit_code
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False

@@ -1,0 +1,48 @@
+"""``cableway serve`` and ``cableway migrate``."""
+
+from __future__ import annotations
+
+import logging
+
+from cableway.errors import UnavailableError
+from cableway.settings import Settings
+from cableway_handlers.cli import show
+from cableway_handlers.cli.workplace import workplace
+
+
+def serve(host: str, port: int) -> None:
+    """Serve the API until SIGTERM or SIGINT."""
+    try:
+        from cableway_handlers.api.server import serve as serve_api
+    except ModuleNotFoundError as error:
+        raise UnavailableError(f"{error.name} is not installed: pip install 'cableway[server]'") from None
+    with workplace() as place:
+        _log(place.settings)
+        serve_api(
+            place.settings.state_database,
+            place.launcher(),
+            environment=place.environment,
+            host=host,
+            port=port,
+            on_listening=lambda address: show.say(f"listening on {address}"),
+        )
+
+
+def migrate() -> None:
+    """Create the schema, or bring it up to this version."""
+    from cableway.store.connect import connect
+    from cableway.store.migrations import migrate as apply_migrations
+
+    with workplace() as place:
+        database = place.settings.state_database
+        with connect(database) as connection:
+            applied = apply_migrations(connection, database)
+    for name in applied:
+        show.say(f"applied {name}")
+    show.say(f"the schema {database.schema!r} is up to date")
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name, level in settings.log_levels.items():
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,61 @@
+"""Where a command works: the database that the environment names, or else the embedded one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cableway.settings import Settings, get_environment, read_settings
+
+if TYPE_CHECKING:
+    from cableway.storage import DatabaseStorage
+    from cableway_handlers.launch.local import LocalLauncher
+
+LAUNCHES = Path(".cableway") / "launches"
+"""Where the local launcher keeps what it knows of its processes, and their logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """The settings, a database among them, and the environment that says the same to a child process."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+
+    def storage(self) -> DatabaseStorage:
+        """The storage, to be used as a context manager."""
+        from cableway.storage import DatabaseStorage
+
+        return DatabaseStorage.from_settings(self.settings)
+
+    def launcher(self, *, show_log: bool = False) -> LocalLauncher:
+        """The launcher of this machine."""
+        from cableway_handlers.launch.local import LocalLauncher
+
+        return LocalLauncher(LAUNCHES, environment=self.environment, show_log=show_log)
+
+
+@contextmanager
+def workplace() -> Generator[Workplace]:
+    """The database that the environment or ``.env`` names; where there is none, an embedded Postgres, said in one line.
+
+    Raise `SettingsError`, or `UnavailableError` where the embedded one is not installed.
+    """
+    variables = get_environment()
+    settings = read_settings(variables)
+    with ExitStack() as stack:
+        if settings.database is None:
+            from cableway.embedded import embedded_postgres
+
+            url = stack.enter_context(embedded_postgres(say=_say))
+            variables = {**variables, "DATABASE_URL": url}
+            settings = read_settings(variables)
+        yield Workplace(settings, variables)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -1,0 +1,163 @@
+"""The commands over a real Postgres, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from cableway_handlers.cli import main
+
+PIPELINE = """
+name: tiny
+parameters:
+  day: {type: string, required: true}
+stages:
+  - name: load
+    blocs:
+      - {name: rows, bloc_type: csv_loader, config: {file_path: data.csv, batch_size: 2}}
+  - name: times
+    blocs:
+      - {name: doubled, bloc_type: example_transformer, config: {factor: 2, source_bloc: rows}}
+"""
+
+
+class Command:
+    """The command in a folder of its own, with a database of its own."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.out = ""
+        self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        code = main(arguments)
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    def json(self, *arguments: str) -> Any:
+        assert self(*arguments, "--json") == 0, self.err
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cableway(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(PIPELINE)
+    Path("data.csv").write_text("a,b\n1,x\n2,y\n3,z\n")
+    return Command(capsys)
+
+
+def test_a_document_is_validated_applied_and_listed(cableway: Command) -> None:
+    assert cableway("validate", "tiny.yaml") == 0
+    assert cableway.err == "tiny: 2 stages, 2 blocs, valid\n"
+    assert cableway("apply", "tiny.yaml", "--note", "the first one") == 0
+    assert cableway.err == "tiny: version 1 stored\n"
+    assert cableway.json("apply", "tiny.yaml") == {"name": "tiny", "version": 1, "created": False}
+    assert [row["name"] for row in cableway.json("pipelines")] == ["tiny"]
+    assert cableway("pipelines") == 0
+    assert "tiny" in cableway.out
+
+
+def test_a_faulty_document_is_refused_with_every_fault(cableway: Command) -> None:
+    faulty = PIPELINE.replace("csv_loader", "csv_laoder").replace("factor: 2", "factor: many")
+    Path("faulty.yaml").write_text(faulty)
+    for command in ("validate", "apply"):
+        assert cableway(command, "faulty.yaml") == 78
+        assert "csv_laoder" in cableway.err
+        assert "factor" in cableway.err
+    assert cableway.json("pipelines") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["validate", "nothing.yaml"], 78, "nothing.yaml"),
+        (["run", "nothing"], 78, "no pipeline 'nothing'"),
+        (["run", str(uuid4())], 78, "no run"),
+        (["run", str(uuid4()), "-p", "a=1"], 2, "give its id alone"),
+        (["runs", "show", "nothing"], 78, "no run 'nothing'"),
+        (["serve", "--host", "0.0.0.0"], 78, "refusing to listen on 0.0.0.0"),
+    ],
+)
+def test_what_is_wrong_is_named(cableway: Command, arguments: list[str], code: int, words: str) -> None:
+    assert cableway(*arguments) == code
+    assert words in cableway.err
+    assert "Traceback" not in cableway.err
+    assert len(cableway.err.splitlines()) <= 2
+
+
+def test_wrong_parameters_record_no_run(cableway: Command) -> None:
+    assert cableway("apply", "tiny.yaml") == 0
+    assert cableway("run", "tiny", "-p", "nothing=1") == 78
+    assert "/nothing" in cableway.err
+    assert cableway("run", "tiny") == 78
+    assert "/day" in cableway.err
+    assert cableway.json("runs", "list") == []
+
+
+def test_no_runs_yet_says_how_to_make_one(cableway: Command) -> None:
+    assert cableway("runs", "list") == 0
+    assert cableway.err == "no runs yet: `cableway run NAME` makes one\n"
+
+
+def test_migrate_makes_the_schema_and_then_nothing(cableway: Command) -> None:
+    assert cableway("migrate") == 0
+    assert "applied 0001" in cableway.err
+    assert cableway("migrate") == 0
+    assert cableway.err == "the schema 'cableway' is up to date\n"
+
+
+def test_a_server_that_is_not_there_is_exit_code_69(cableway: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:1/nowhere")
+    monkeypatch.setenv("DATABASE_CONNECT_BUDGET_S", "0")
+    assert cableway("pipelines") == 69
+    assert "127.0.0.1:1" in cableway.err
+    assert "hunter2" not in cableway.err
+
+
+def test_a_run_is_recorded_started_and_shown(cableway: Command) -> None:
+    assert cableway("apply", "tiny.yaml") == 0
+    assert cableway("run", "tiny", "-p", "day=monday", "--key", "k1") == 0, cableway.err
+    assert "succeeded" in cableway.out
+    (row,) = cableway.json("runs", "list")
+    assert (row["state"], row["parameters"], row["exit_code"]) == ("succeeded", {"day": "monday"}, 0)
+    assert cableway("runs", "show", row["run_id"]) == 0
+    assert "times" in cableway.out
+    shown = cableway.json("runs", "show", row["run_id"])
+    assert [stage["stage"] for stage in shown["stages"]] == ["load", "times"]
+    assert cableway("run", "tiny", "-p", "day=monday", "--key", "k1") == 0
+    assert "has made run" in cableway.err
+    assert len(cableway.json("runs", "list")) == 1
+
+
+def test_a_failed_run_has_its_words_and_the_jobs_exit_code(cableway: Command) -> None:
+    assert cableway("apply", "tiny.yaml") == 0
+    Path("data.csv").unlink()
+    assert cableway("run", "tiny", "-p", "day=monday") == 3
+    assert "data.csv" in cableway.out
+    assert cableway("runs", "list") == 0
+    assert "failed" in cableway.out
+
+
+def test_a_run_whose_job_died_before_it_began_may_be_tried_again(
+    cableway: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cableway("apply", "tiny.yaml") == 0
+    monkeypatch.setenv("LOG_LEVEL", "nonsense")
+    assert cableway("run", "tiny", "-p", "day=monday") == 78
+    monkeypatch.delenv("LOG_LEVEL")
+    Path("sitecustomize.py").write_text("raise SystemExit(9)")
+    monkeypatch.setenv("PYTHONPATH", ".")
+    assert cableway("run", "tiny", "-p", "day=monday") != 0
+    (row,) = cableway.json("runs", "list")
+    assert row["state"] == "queued"
+    monkeypatch.delenv("PYTHONPATH")
+    assert cableway("run", row["run_id"]) == 0, cableway.err
+    assert "succeeded" in cableway.out

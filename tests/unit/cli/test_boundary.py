@@ -1,0 +1,43 @@
+"""How a command ends: one message, the right exit code, and a traceback only for who asked for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from cableway.errors import DefinitionError, Fault, UnavailableError, UnknownRunError, UsageError
+from cableway_handlers.cli.boundary import exit_code_of
+
+
+def failing(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("-p takes NAME=VALUE"), 2),
+        (UnavailableError("Postgres cannot be reached"), 69),
+        (UnknownRunError("no run 'x'"), 78),
+        (SystemExit(3), 3),
+        (SystemExit(), 0),
+        (KeyboardInterrupt(), 143),
+    ],
+)
+def test_each_error_has_its_exit_code(error: BaseException, code: int) -> None:
+    assert exit_code_of(lambda: failing(error)) == code
+
+
+def test_an_error_is_one_message_with_its_faults_below(capsys: pytest.CaptureFixture[str]) -> None:
+    faults = [Fault("/stages", "missing", "must be there"), Fault("/name", "invalid", "too long")]
+    assert exit_code_of(lambda: failing(DefinitionError("two faults", faults))) == 78
+    assert capsys.readouterr().err == "cableway: two faults\n  /stages: must be there\n  /name: too long\n"
+
+
+def test_a_bug_is_a_message_and_with_debug_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert exit_code_of(lambda: failing(ZeroDivisionError("by zero"))) == 1
+    assert capsys.readouterr().err == "cableway: an error that nobody foresaw: ZeroDivisionError: by zero\n"
+    monkeypatch.setenv("LOG_LEVEL", "debug")
+    assert exit_code_of(lambda: failing(ZeroDivisionError("by zero"))) == 1
+    assert "Traceback" in capsys.readouterr().err

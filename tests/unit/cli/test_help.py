@@ -1,0 +1,61 @@
+"""The command's surface: what it offers, and how little it loads to say so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from cableway_handlers.cli import main
+
+HEAVY = {"psycopg", "fastapi", "uvicorn", "pydantic", "pandas", "pyarrow", "opentelemetry", "httpx", "yaml", "culsans"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "-h"],
+        ["apply", "--help"],
+        ["validate", "--help"],
+        ["serve", "--help"],
+        ["runs", "list", "--help"],
+        ["blocs", "show", "--help"],
+    ],
+)
+def test_help_is_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert "Usage: cableway" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["run", "x", "--nothing"], ["runs", "list", "--limit", "0"]])
+def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "Usage: cableway" in capsys.readouterr().err
+
+
+def test_a_parameter_without_a_value_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "tiny", "-p", "day"]) == 2
+    assert capsys.readouterr().err == "cableway: -p takes NAME=VALUE, and 'day' is not that\n"
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.startswith("cableway 0.")
+
+
+def test_bloc_types_are_shown_without_a_database(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["blocs", "list"]) == 0
+    assert "csv_loader" in capsys.readouterr().out
+    assert main(["blocs", "show", "csv_loader"]) == 0
+    assert "file_path" in capsys.readouterr().out
+    assert main(["blocs", "show", "csv_laoder"]) == 78
+    assert "csv_loader" in capsys.readouterr().err
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys\nfrom cableway_handlers.cli import main\nmain(['--help'])\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert loaded & HEAVY == set()
