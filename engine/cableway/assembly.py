@@ -54,7 +54,7 @@ class Assembly:
         """The flow's configuration: counts and failures alone are kept."""
         return ETLPipelineConfig(
             pipeline_name=self.definition.name,
-            stages=[_stage_config(stage) for stage in self.definition.stages],
+            stages=[_stage_config(stage, self._stage_lane(stage)) for stage in self.definition.stages],
             enable_tracking=False,
             stats_interval_seconds=0,
         )
@@ -93,6 +93,11 @@ class Assembly:
             inputs=self._inputs[bloc],
             view=self._views[bloc],
         )
+
+    def _stage_lane(self, stage: StageDefinition) -> ExecutionType:
+        """The lane that all blocs of *stage* share, else the one that it names."""
+        lanes = {self._lanes[bloc.name] for bloc in stage.blocs}
+        return ExecutionType(lanes.pop() if len(lanes) == 1 else stage.lane or "async")
 
     def _merge(
         self, index: int, stage: StageDefinition, share: Callable[[str, Any], None]
@@ -289,11 +294,11 @@ def _side_inputs(definition: PipelineDefinition, blocs: Mapping[str, Bloc]) -> f
     return frozenset(loader.name for loader in loaders if not loader.batched)
 
 
-def _stage_config(stage: StageDefinition) -> StageConfig:
+def _stage_config(stage: StageDefinition, lane: ExecutionType) -> StageConfig:
     retry, batch = stage.retry, stage.batch
     return StageConfig(
         name=stage.name,
-        execution_type=ExecutionType(stage.lane or "async"),
+        execution_type=lane,
         workers=stage.workers,
         queue_size=stage.queue_size,
         queue_bytes=stage.queue_bytes,

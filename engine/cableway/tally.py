@@ -74,7 +74,7 @@ def stage_records(
         records.append(
             StageRecord(
                 stage=name,
-                bloc=blocs[0] if len(blocs) == 1 else None,
+                bloc=None,
                 lane=" ".join(dict.fromkeys(lanes[bloc] for bloc in blocs)),
                 items=stage.queued,
                 rows=sum(rows.by_bloc.get(bloc, 0) for bloc in blocs),
