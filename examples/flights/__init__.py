@@ -1,0 +1,1 @@
+"""The main example: real flights joined with real weather, in Postgres."""

@@ -16,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.table import Table
+
 from cableway.checks import read_document
 from cableway.embedded import embedded_postgres
 from cableway.errors import CablewayError
@@ -25,10 +31,6 @@ from cableway.storage import DatabaseStorage
 from cableway.store.reading import RunDetails
 from cableway.telemetry.summary import summary
 from cableway.telemetry.waterfall import waterfall
-from psycopg import sql
-from psycopg.rows import dict_row
-from rich.console import Console
-from rich.table import Table
 
 HERE = Path(__file__).parent
 PIPELINE = HERE / "pipeline.yaml"
@@ -56,7 +58,7 @@ def _demonstrate(console: Console, variables: Mapping[str, str]) -> int:
         f"pipeline [bold]{saved.name}[/bold], version {saved.version}; its run is recorded, now the container:"
     )
     console.print(f"[dim]$ python -m cableway {run_id}[/dim]\n")
-    job = subprocess.run(  # noqa: S603 - our own command
+    job = subprocess.run(
         [sys.executable, "-m", "cableway", run_id], env=dict(variables), stdout=subprocess.PIPE, text=True, check=False
     )
     with DatabaseStorage.from_settings(settings) as storage:
@@ -66,7 +68,7 @@ def _demonstrate(console: Console, variables: Mapping[str, str]) -> int:
     _show_summary(console, details)
     outputs = details.run.outputs or {}
     in_order = [outputs[bloc.name] for stage in definition.stages for bloc in stage.blocs if bloc.name in outputs]
-    _show_tables(console, settings.state_database.parameters(), in_order)
+    _show_tables(console, make_conninfo(**settings.state_database.parameters()), in_order)
     if spans:
         console.print("[bold]the trace[/bold], the slowest items in it")
         console.print(waterfall(spans, width=min(console.width, 110), items=3))
@@ -104,10 +106,10 @@ def _show_summary(console: Console, details: RunDetails) -> None:
     console.print()
 
 
-def _show_tables(console: Console, database: dict[str, str], outputs: Sequence[Mapping[str, Any]]) -> None:
+def _show_tables(console: Console, conninfo: str, outputs: Sequence[Mapping[str, Any]]) -> None:
     """A few rows of each table that the run wrote."""
     names = [output["table"] for output in outputs if "table" in output]
-    with psycopg.connect(**database, row_factory=dict_row) as connection:
+    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
         for name in names:
             table = sql.Identifier(*name.split("."))
             count = connection.execute(sql.SQL("SELECT count(*) AS rows FROM {}").format(table)).fetchone()
