@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
+from psycopg.rows import DictRow, dict_row
 from rich.console import Console
 from rich.table import Table
 
@@ -72,7 +72,7 @@ def _demonstrate(console: Console, variables: Mapping[str, str]) -> int:
     if spans:
         console.print("[bold]the trace[/bold], the slowest items in it")
         console.print(waterfall(spans, width=min(console.width, 110), items=3))
-    last = json.loads(job.stdout.splitlines()[-1]) if job.stdout else {}
+    last: dict[str, Any] = json.loads(job.stdout.splitlines()[-1]) if job.stdout else {}
     console.print(
         f"\nexit code {job.returncode}, {last.get('state', 'no outcome')}; all of it is in Postgres: run {run_id}"
     )
@@ -80,7 +80,7 @@ def _demonstrate(console: Console, variables: Mapping[str, str]) -> int:
 
 
 @contextmanager
-def _database(console: Console) -> Iterator[dict[str, str]]:
+def _database(console: Console) -> Generator[dict[str, str]]:
     """The environment to run in, with a database in it."""
     variables = {**environment(), "CABLEWAY_BLOCS": BLOCS}
     if variables.get("DATABASE_URL") or variables.get("DATABASE_HOST"):
@@ -109,7 +109,7 @@ def _show_summary(console: Console, details: RunDetails) -> None:
 def _show_tables(console: Console, conninfo: str, outputs: Sequence[Mapping[str, Any]]) -> None:
     """A few rows of each table that the run wrote."""
     names = [output["table"] for output in outputs if "table" in output]
-    with psycopg.connect(conninfo, row_factory=dict_row) as connection:
+    with psycopg.Connection[DictRow].connect(conninfo, row_factory=dict_row) as connection:
         for name in names:
             table = sql.Identifier(*name.split("."))
             count = connection.execute(sql.SQL("SELECT count(*) AS rows FROM {}").format(table)).fetchone()
