@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from cableway.flow.lanes.protocol import PoolConfig
 
 
-def planned(config: PoolConfig, lane: str, handler: bytes | None = None) -> Plan:
-    """Return what a worker is told; *handler* is what `pickled` gave, where it is known already.
+def planned(config: PoolConfig, lane: str, handler: bytes | None = None, setup: bytes | None = None) -> Plan:
+    """Return what a worker is told; *handler* and *setup* are their pickles where those are known already.
 
     Raise `DefinitionError` when the handler or the setup cannot be sent to a worker.
     """
     main_path, main_name = main_origin()
+    if setup is None and config.setup is not None:
+        setup = pickled(config, config.setup, lane)
     sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # results name the workers' main module so
     return Plan(
         stage=config.stage,
         bloc=config.bloc,
         handler=pickled(config, config.handler, lane) if handler is None else handler,
-        setup=None if config.setup is None else pickled(config, config.setup, lane),
+        setup=setup,
         worker_hook=config.worker_hook,
         wants_metadata=wants_metadata(config),
         max_item_bytes=config.max_item_bytes,
