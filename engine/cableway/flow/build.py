@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cableway.flow.batch import Batcher
 from cableway.flow.bloc import Merge, StageBloc
 from cableway.flow.channel import Hand, LoopChannel
+from cableway.flow.clock import Clock
 from cableway.flow.config import ExecutionType, Gather, StageConfig
 from cableway.flow.gather import Gatherer
 from cableway.flow.lanes.pools import make_pool
@@ -84,8 +85,9 @@ class BlocEvents:
 class Crew:
     """A stage with everything that works for it."""
 
-    def __init__(self, stage: Stage, registered: Registered, shared: Mapping[str, Any]) -> None:
+    def __init__(self, stage: Stage, registered: Registered, shared: Mapping[str, Any], clock: Clock) -> None:
         self.stage = stage
+        self._clock = clock
         self.pools: list[WorkerPool] = []
         self.thread_pools: list[ThreadPool] = []
         self.factories: list[tuple[HandlerFactory, WorkerPool]] = []
@@ -109,7 +111,7 @@ class Crew:
         from cableway.flow.lanes.thread import ThreadPool  # culsans loads with it
 
         config = self.stage.config
-        pool = ThreadPool(bloc.name, config.workers, config.setup, self.stage.now_ns)
+        pool = self._clock.watched(ThreadPool(bloc.name, config.workers, config.setup, self.stage.now_ns))
         self.thread_pools.append(pool)
         return pool
 
@@ -133,6 +135,7 @@ class Crew:
             ),
             BlocEvents(self.stage, bloc.name),
         )
+        pool = self._clock.watched(pool)
         self.pools.append(pool)
         if isinstance(bloc.handler, HandlerFactory):
             self.factories.append((bloc.handler, pool))

@@ -143,7 +143,8 @@ class ETLPipeline:
     def _new_source(self) -> Source:
         if self._source is None:
             return Asked(self.refill_queue)
-        return source_of(self._source, in_thread=self._in_thread, ahead=self.config.stages[0].queue_size)
+        source = source_of(self._source, in_thread=self._in_thread, ahead=self.config.stages[0].queue_size)
+        return self._clock.watched(source) if self._in_thread else source
 
     async def run(self) -> list[WorkItemResult]:
         """Run to the end and return the results, none where tracking is off.

@@ -58,18 +58,18 @@ class FlowRun:
             abort=self.abort,
         )
         self.now_ns = clock.now_ns
-        self.crews = self._build(registered, shared)
+        self.crews = self._build(registered, shared, clock)
         self.feed = Feed(source, self.crews[0].stage, config.queue_refresh_rate)
         self._leashes: dict[asyncio.Task[None], Leash] = {}
         self._stopping: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self.main = asyncio.get_running_loop().create_task(self._run())
 
-    def _build(self, registered: Mapping[str, Registered], shared: Mapping[str, Any]) -> list[Crew]:
+    def _build(self, registered: Mapping[str, Registered], shared: Mapping[str, Any], clock: Clock) -> list[Crew]:
         stages = [Stage(index, config, self.ledger) for index, config in enumerate(self.config.stages)]
         for stage, following in pairwise(stages):
             stage.next = following
-        return [Crew(stage, registered[stage.name], shared) for stage in stages]
+        return [Crew(stage, registered[stage.name], shared, clock) for stage in stages]
 
     def share(self, name: str, value: Any) -> None:
         """Send *value* to the workers of every pool whose handler asks for *name*."""
