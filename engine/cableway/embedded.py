@@ -48,7 +48,7 @@ def embedded_postgres(folder: Path = FOLDER, *, say: Callable[[str], object] = l
 
     *say* is told in one line. Raise `UnavailableError` where the package is missing or the server cannot start.
     """
-    place = _Place.make(folder)
+    place = Place.make(folder)
     with _opened(place.in_use) as use:
         with _alone(place):
             fcntl.flock(use, fcntl.LOCK_SH)
@@ -63,7 +63,7 @@ def embedded_postgres(folder: Path = FOLDER, *, say: Callable[[str], object] = l
             stop_if_unused(place)
 
 
-class _Place:
+class Place:
     """The files of one embedded server."""
 
     def __init__(self, folder: Path) -> None:
@@ -78,7 +78,7 @@ class _Place:
             self.sockets = Path(tempfile.gettempdir()) / f"cableway-{os.getuid()}-{name}"
 
     @classmethod
-    def make(cls, folder: Path) -> _Place:
+    def make(cls, folder: Path) -> Place:
         """The place in *folder*, which is made where it is not there."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class _Place:
             return None
 
 
-def stop_if_unused(place: _Place) -> bool:
+def stop_if_unused(place: Place) -> bool:
     """Stop the server unless somebody uses it; return whether nobody does."""
     with _alone(place), _opened(place.in_use) as use:
         try:
@@ -127,7 +127,7 @@ def stop_if_unused(place: _Place) -> bool:
 
 def keep(folder: str) -> None:
     """Wait until nobody uses the server in *folder*, then see that it is stopped."""
-    place = _Place(Path(folder))
+    place = Place(Path(folder))
     while True:
         with _opened(place.in_use) as use:
             fcntl.flock(use, fcntl.LOCK_EX)
@@ -136,7 +136,7 @@ def keep(folder: str) -> None:
             return
 
 
-def _start(place: _Place) -> None:
+def _start(place: Place) -> None:
     server = _package().get_server(place.data, cleanup_mode=None, start=False)
     try:
         server.ensure_pgdata_inited()
@@ -147,6 +147,8 @@ def _start(place: _Place) -> None:
 
             for path in (place.sockets, place.log):
                 shutil.chown(path, server.system_user)
+        elif place.sockets.lstat().st_uid != os.getuid():
+            raise _cannot(place.folder, f"{place.sockets} is somebody else's")
         _run_pg_ctl(place, server)
     except subprocess.SubprocessError:
         raise _cannot(place.folder, f"the server does not start, see {place.log}") from None
@@ -154,7 +156,7 @@ def _start(place: _Place) -> None:
         raise _cannot(place.folder, f"{error.strerror}: {error.filename}") from error
 
 
-def _run_pg_ctl(place: _Place, server: Any) -> None:
+def _run_pg_ctl(place: Place, server: Any) -> None:
     options = f"-h '' -k '{place.sockets}'"
     command = [str(server.bin_path / "pg_ctl"), "-D", str(place.data), "-w", "-t", str(START_S)]
     subprocess.run(  # noqa: S603 - a fixed command; the folder is the caller's own
@@ -170,7 +172,7 @@ def _run_pg_ctl(place: _Place, server: Any) -> None:
     )
 
 
-def _start_keeper(place: _Place) -> None:
+def _start_keeper(place: Place) -> None:
     nothing = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)]
     os.posix_spawn(
         sys.executable,
@@ -181,7 +183,7 @@ def _start_keeper(place: _Place) -> None:
     )
 
 
-def _stop(place: _Place, pid: int) -> None:
+def _stop(place: Place, pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)
         until = time.monotonic() + STOP_S
@@ -220,7 +222,7 @@ def _opened(path: Path) -> Generator[int]:
 
 
 @contextmanager
-def _alone(place: _Place) -> Generator[None]:
+def _alone(place: Place) -> Generator[None]:
     with _opened(place.starting) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

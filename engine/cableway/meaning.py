@@ -12,6 +12,7 @@ from cableway.catalog import Catalog
 from cableway.definition import BlocDefinition, PipelineDefinition
 from cableway.documents import RESERVED_STAGES
 from cableway.errors import DefinitionError, Fault
+from cableway.parameters import default_faults
 from cableway.references import resolve
 from cableway.wiring import wiring_faults
 
@@ -57,7 +58,7 @@ _RULES: Mapping[str, tuple[Callable[[float], bool], str]] = {
 
 def judged(definition: PipelineDefinition, catalog: Catalog) -> tuple[PipelineDefinition, list[Fault]]:
     """*definition* with every config's defaults written out, and every fault in what it means."""
-    faults = [*_name_faults(definition), *_number_faults(definition)]
+    faults = [*_name_faults(definition), *_number_faults(definition), *default_faults(definition.parameters)]
     configs = _Configs(catalog, definition.parameters)
     stages = tuple(
         replace(

@@ -55,6 +55,20 @@ def parameters_from_text(definitions: Mapping[str, ParameterDefinition], texts: 
     return _or_raise(values, faults)
 
 
+def default_faults(definitions: Mapping[str, ParameterDefinition]) -> list[Fault]:
+    """What is wrong with defaults and allowed values themselves, at pointers from the document's root."""
+    faults: list[Fault] = []
+    for name, definition in definitions.items():
+        pointer = _pointer(name)
+        if definition.default is not None:
+            fault = _fault(f"{pointer}/default", definition, definition.default, is_given=True)
+            faults += [fault] if fault is not None else []
+        for number, value in enumerate(definition.enum or ()):
+            if not _has_type(value, definition.type):
+                faults.append(_wrong_type(f"{pointer}/enum/{number}", definition.type))
+    return faults
+
+
 def restored_parameters(document: Mapping[str, Any]) -> dict[str, ParameterDefinition]:
     """The definitions out of a stored version's ``parameters``."""
     return {name: ParameterDefinition(**_with_tuple(fields)) for name, fields in document.items()}

@@ -63,10 +63,13 @@ class SavedVersion:
 
 
 class DatabaseStorage:
-    """Definitions and runs in one database. To be closed, or used as a context manager; serves one thread at a time."""
+    """Definitions and runs in one database. To be closed, or used as a context manager; serves one thread at a time.
+
+    Its ``session`` drives what `cableway.store.reading` has beside it.
+    """
 
     def __init__(self, database: DatabaseSettings, *, catalog: Catalog | None = None) -> None:
-        self._session = Session(database)
+        self.session = Session(database)
         self._catalog = Catalog() if catalog is None else catalog
 
     @classmethod
@@ -76,7 +79,7 @@ class DatabaseStorage:
 
     def __enter__(self) -> Self:
         """Connect, and create the schema where there is none. Raise `SchemaVersionError` on another version's."""
-        self._session.ensure_schema()
+        self.session.ensure_schema()
         return self
 
     def __exit__(
@@ -86,11 +89,11 @@ class DatabaseStorage:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._session.close()
+        self.session.close()
 
     def check_connection(self) -> bool:
         """Whether the database answers, at once, and its schema is this version's."""
-        session = Session(self._session.settings, patience_s=0)
+        session = Session(self.session.settings, patience_s=0)
         try:
             session.ensure_schema()
         except CablewayError:
@@ -109,18 +112,18 @@ class DatabaseStorage:
         if faults:
             listed = "; ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
             raise DefinitionError(f"bloc {name!r} ({bloc_type}): {listed}", faults)
-        rows = self._session.rows(
+        rows = self.session.rows(
             "insert_bloc", name=name, bloc_type=bloc_type, config=_json(given), description=storable_text(description)
         )
         return BlocRow(**_made("bloc", name, rows))
 
     def get_bloc(self, name: str) -> BlocRow:
         """The bloc of this name. Raise `DefinitionError` where there is none."""
-        return _only("bloc", name, self._session.drive(read_blocs(storable_text(name))))
+        return _only("bloc", name, self.session.drive(read_blocs(storable_text(name))))
 
     def list_blocs(self) -> tuple[BlocRow, ...]:
         """Every bloc by name."""
-        return self._session.drive(read_blocs())
+        return self.session.drive(read_blocs())
 
     def create_pipeline(
         self, name: str, stages: Sequence[Any], *, author: str = "", note: str = "", **document: Any
@@ -145,17 +148,17 @@ class DatabaseStorage:
         from cableway.checks import check_document
 
         source: Mapping[str, Any] = document.document() if isinstance(document, PipelineDefinition) else document
-        definition = check_document(source, blocs=self._bloc_definitions(), catalog=self._catalog)
+        definition = check_document(source, catalog=self._catalog, blocs=self._bloc_definitions())
         _check_name("pipeline", definition.name)
         return self._save(definition, source, author=author, note=note)
 
     def get_pipeline(self, name: str, version: int | None = None) -> VersionRow:
         """A version of the pipeline, by default the active one. Raise `UnknownPipelineError` where there is none."""
-        return self._session.drive(read_version(name, version))
+        return self.session.drive(read_version(name, version))
 
     def list_pipelines(self) -> tuple[PipelineRow, ...]:
         """Every pipeline by name, archived ones included."""
-        return self._session.drive(read_pipelines())
+        return self.session.drive(read_pipelines())
 
     def create_trigger(
         self,
@@ -177,7 +180,7 @@ class DatabaseStorage:
         if (kind == "cron") != (expression is not None) or kind not in {"cron", "webhook", "event", "person"}:
             message = "a trigger is of kind cron, with an expression, or webhook, event or person, without one"
             raise DefinitionError(f"trigger {name!r}: {message}", [Fault("/kind", "invalid", message)])
-        rows = self._session.rows(
+        rows = self.session.rows(
             "insert_trigger",
             name=name,
             pipeline=pipeline,
@@ -190,33 +193,33 @@ class DatabaseStorage:
 
     def get_trigger(self, name: str) -> TriggerRow:
         """The trigger of this name. Raise `DefinitionError` where there is none."""
-        return _only("trigger", name, self._session.drive(read_triggers(storable_text(name))))
+        return _only("trigger", name, self.session.drive(read_triggers(storable_text(name))))
 
     def list_triggers(self) -> tuple[TriggerRow, ...]:
         """Every trigger by name."""
-        return self._session.drive(read_triggers())
+        return self.session.drive(read_triggers())
 
     def record_run(self, request: RunRequest) -> RecordedRun:
         """As `cableway.runs.record_run`."""
-        return record_run(self._session, request)
+        return record_run(self.session, request)
 
     def list_runs(
         self, *, pipeline: str | None = None, state: RunState | None = None, limit: int = 20
     ) -> tuple[RunRow, ...]:
         """The newest runs first, at most *limit* of them."""
-        return self._session.drive(read_runs(pipeline=pipeline, state=state, limit=limit))
+        return self.session.drive(read_runs(pipeline=pipeline, state=state, limit=limit))
 
     def get_run(self, run_id: str) -> RunDetails:
         """A run with its attempts and stages. Raise `UnknownRunError` where there is none of this id."""
-        return self._session.drive(read_run(run_id))
+        return self.session.drive(read_run(run_id))
 
     def list_dead_letters(self, run_id: str) -> tuple[DeadLetterRow, ...]:
         """A run's dead letters, oldest first."""
-        return self._session.drive(read_dead_letters(run_id))
+        return self.session.drive(read_dead_letters(run_id))
 
     def list_spans(self, run_id: str) -> tuple[SpanRow, ...]:
         """The spans that were kept of a run, by their start."""
-        return self._session.drive(read_spans(run_id))
+        return self.session.drive(read_spans(run_id))
 
     def _bloc_definitions(self) -> dict[str, BlocDefinition]:
         rows = self.list_blocs()
@@ -225,7 +228,7 @@ class DatabaseStorage:
     def _save(
         self, definition: PipelineDefinition, source: Mapping[str, Any], *, author: str, note: str
     ) -> SavedVersion:
-        session, name, content_hash = self._session, definition.name, definition.content_hash()
+        session, name, content_hash = self.session, definition.name, definition.content_hash()
         with session.transaction():
             session.rows("lock_pipeline", schema=session.settings.schema, pipeline=name)
             before = session.row("latest_version", pipeline=name)

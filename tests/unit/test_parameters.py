@@ -6,7 +6,7 @@ import pytest
 
 from cableway.definition import ParameterDefinition, ParameterType
 from cableway.errors import ParameterError
-from cableway.parameters import checked_parameters, parameters_from_text, restored_parameters
+from cableway.parameters import checked_parameters, default_faults, parameters_from_text, restored_parameters
 from tests.fixtures.state import pipeline
 
 DAY = ParameterDefinition(type="string", required=True)
@@ -106,3 +106,18 @@ def test_a_command_line_that_is_wrong_is_told_everything() -> None:
 def test_definitions_come_back_from_a_stored_version() -> None:
     definition = pipeline(day=DAY, size=SIZE)
     assert restored_parameters(definition.document()["parameters"]) == definition.parameters
+
+
+def test_defaults_and_allowed_values_are_judged_too() -> None:
+    definitions = {
+        "good": SIZE,
+        "type": ParameterDefinition(type="integer", default="one"),
+        "odd": ParameterDefinition(type="string", default="x", enum=("y", 1)),
+        "nan": ParameterDefinition(type="number", default=float("nan")),
+    }
+    assert [(fault.pointer, fault.code) for fault in default_faults(definitions)] == [
+        ("/parameters/type/default", "wrong_type"),
+        ("/parameters/odd/default", "not_allowed"),
+        ("/parameters/odd/enum/1", "wrong_type"),
+        ("/parameters/nan/default", "not_storable"),
+    ]

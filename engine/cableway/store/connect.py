@@ -24,7 +24,7 @@ LONGEST_WAIT_S = 2.0
 ATTEMPT_S = 5
 """Seconds for one attempt, against a host that takes the call and says nothing."""
 
-_DEFAULTS = {
+DEFAULTS = {
     # A peer that has silently gone is noticed within half a minute (these mean nothing on a unix socket).
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -66,7 +66,7 @@ async def connect_async(settings: DatabaseSettings, budget_s: float | None = Non
 def connection_parameters(settings: DatabaseSettings) -> dict[str, Any]:
     """What to call psycopg with, beside ``row_factory=dict_row``, for those (a pool) who connect themselves."""
     return {
-        **_DEFAULTS,
+        **DEFAULTS,
         **settings.parameters(),
         "autocommit": True,
         "prepare_threshold": settings.prepare_threshold,

@@ -74,15 +74,15 @@ def test_a_failed_launch_is_told_and_the_others_go_on(caplog: pytest.LogCaptureF
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_closing_gives_up_what_waits() -> None:
+def test_closing_waits_for_what_is_under_way_and_takes_nothing_more() -> None:
     launcher = Gated()
     pending = PendingLaunches(launcher, max_launching=1)
-    for number in range(3):
-        pending.add(Launch(str(number), 1))
+    assert pending.add(Launch("first", 1))
     assert launcher.started.acquire(timeout=20)
     closing = threading.Thread(target=pending.close)
     closing.start()
+    assert launcher.launched == []
     launcher.gate.set()
     closing.join(20)
-    assert not closing.is_alive()
-    assert launcher.launched[0] == "0"
+    assert launcher.launched == ["first"]
+    assert not pending.add(Launch("late", 1))
