@@ -97,14 +97,16 @@ def _next_launch(launcher: LocalLauncher, launch: Launch) -> Launch:
 
 def _run(launcher: LocalLauncher, launch: Launch, *, quiet: bool) -> int | None:
     external_id = launcher.launch(launch)
-    with _signals_passed_on(launcher, external_id):
+    with signals_passed_on(launcher, external_id):
         if not quiet:
             show.say(f"run {launch.run_id} started; its log is {launcher.log_file(launch)}")
         return launcher.wait(external_id)
 
 
 @contextmanager
-def _signals_passed_on(launcher: LocalLauncher, external_id: str) -> Generator[None]:
+def signals_passed_on(launcher: LocalLauncher, external_id: str) -> Generator[None]:
+    """Within, SIGINT and SIGTERM ask the subprocess to stop, and leave this process to wait for it."""
+
     def pass_on(number: int, frame: FrameType | None) -> None:
         del number, frame
         show.say("stopping: the run drains; once more ends it at once")

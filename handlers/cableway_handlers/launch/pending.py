@@ -28,11 +28,15 @@ class PendingLaunches:
         self._places = BoundedSemaphore(max_launching + max_waiting)
 
     def add(self, launch: Launch) -> bool:
-        """Launch soon and return True; False if too many wait already. Never blocks, never raises."""
+        """Launch soon and return True; False if too many wait already, or after the end. Never blocks, never raises."""
         if not self._places.acquire(blocking=False):
             _log.warning("%s is not launched: too many wait; its run stays queued", launch.name)
             return False
-        self._threads.submit(self._launch, launch)
+        try:
+            self._threads.submit(self._launch, launch)
+        except RuntimeError:
+            _log.warning("%s is not launched: this service is ending; its run stays queued", launch.name)
+            return False
         return True
 
     def close(self) -> None:

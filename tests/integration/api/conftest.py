@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,30 +14,21 @@ import pytest
 import uvicorn
 from psycopg.rows import DictRow, dict_row
 
-from cableway.definition import (
-    DOCUMENT_FORMAT,
-    BlocDefinition,
-    ParameterDefinition,
-    PipelineDefinition,
-    StageDefinition,
-)
 from cableway.settings import DatabaseSettings
-from cableway.store.connect import connect
-from cableway.store.migrations import ensure_schema
+from cableway.storage import DatabaseStorage
 from cableway_handlers.api.app import create_app
 from cableway_handlers.api.database import DatabaseDesk
 from cableway_handlers.api.hooks import Limits
 from cableway_handlers.launch import Launch
 from tests.integration.api.sending import SECRET_TEXT
 
-PIPELINE = PipelineDefinition(
-    name="orders",
-    stages=(StageDefinition(name="load", blocs=(BlocDefinition(name="orders_csv", bloc_type="csv_loader"),)),),
-    parameters={
-        "day": ParameterDefinition(type="string", default="today"),
-        "count": ParameterDefinition(type="integer"),
-    },
-)
+PIPELINE = {
+    "name": "orders",
+    "parameters": {"day": {"type": "string", "default": "today"}, "count": {"type": "integer"}},
+    "stages": [
+        {"name": "load", "blocs": [{"name": "rows", "bloc_type": "csv_loader", "config": {"file_path": "data.csv"}}]}
+    ],
+}
 
 
 @dataclass
@@ -68,26 +58,12 @@ class Database:
             connection.execute(statement.encode(), values)
 
     def add_hook(self, name: str, *secrets: str, pipeline: str = "orders", enabled: bool = True) -> None:
-        self.execute(
-            "INSERT INTO cableway.triggers (name, pipeline, kind, config, enabled) VALUES (%s, %s, 'webhook', %s, %s)",
-            name,
-            pipeline,
-            json.dumps({"secrets": secrets}),
-            enabled,
-        )
+        with DatabaseStorage(DatabaseSettings(url=self.conninfo)) as storage:
+            storage.create_trigger(name, pipeline, kind="webhook", config={"secrets": secrets}, enabled=enabled)
 
-    def add_pipeline(self, definition: PipelineDefinition) -> None:
-        document = json.dumps(definition.document())
-        self.execute(
-            "WITH p AS (INSERT INTO cableway.pipelines (name, active_version) VALUES (%s, 1)) "
-            "INSERT INTO cableway.pipeline_versions (pipeline, version, document, document_format, content_hash) "
-            "VALUES (%s, 1, %s, %s, %s)",
-            definition.name,
-            definition.name,
-            document,
-            DOCUMENT_FORMAT,
-            definition.content_hash(),
-        )
+    def add_pipeline(self) -> None:
+        with DatabaseStorage(DatabaseSettings(url=self.conninfo)) as storage:
+            storage.save_pipeline(PIPELINE)
 
 
 @dataclass
@@ -105,11 +81,8 @@ class Api:
 @pytest.fixture
 def stored(database: str) -> Database:
     """A database with the schema, the pipeline and the hook ``orders``."""
-    settings = DatabaseSettings(url=database)
-    with connect(settings) as connection:
-        ensure_schema(connection, settings)
     stored = Database(database)
-    stored.add_pipeline(PIPELINE)
+    stored.add_pipeline()
     stored.add_hook("orders", "env:ORDERS_SECRET")
     return stored
 

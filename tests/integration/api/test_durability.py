@@ -11,11 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cableway.settings import DatabaseSettings
-from cableway.store.connect import connect
-from cableway.store.migrations import ensure_schema
 from tests.fixtures.postgres import Postgres, running_postgres
-from tests.integration.api.conftest import PIPELINE, Database
+from tests.integration.api.conftest import Database
 from tests.integration.api.sending import SECRET_TEXT, webhook
 
 SERVER = """
@@ -41,11 +38,8 @@ def server() -> Iterator[Postgres]:
 
 @pytest.fixture
 def database(server: Postgres) -> Database:
-    settings = DatabaseSettings(url=server.conninfo())
-    with connect(settings) as connection:
-        ensure_schema(connection, settings)
     database = Database(server.conninfo())
-    database.add_pipeline(PIPELINE)
+    database.add_pipeline()
     database.add_hook("orders", "env:ORDERS_SECRET")
     return database
 
