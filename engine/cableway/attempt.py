@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from cableway.errors import (
     RunTimeoutError,
     SinkError,
 )
+from cableway.flow.clock import Clock
 from cableway.flow.observer import FlowEnded, Observer, Outcome
 from cableway.flow.pipeline import ETLPipeline
 from cableway.letters import DeadLetterBox
@@ -52,12 +53,21 @@ class Worked:
 
 
 class Attempt:
-    """Runs an assembled pipeline under a lease."""
+    """Runs an assembled pipeline under a lease. *watch* is entered, with the flow, while items are on their way."""
 
     def __init__(
-        self, assembly: Assembly, store: RunStore, lease: Lease, letters: DeadLetterBox, observers: Sequence[Observer]
+        self,
+        assembly: Assembly,
+        store: RunStore,
+        lease: Lease,
+        letters: DeadLetterBox,
+        observers: Sequence[Observer],
+        *,
+        clock: Clock | None = None,
+        watch: Callable[[ETLPipeline], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._assembly = assembly
+        self._watch = watch
         self._store = store
         self._lease = lease
         self._letters = letters
@@ -65,7 +75,7 @@ class Attempt:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tally = _Tally()
         self.pipeline = ETLPipeline(
-            assembly.config(), source=[assembly.root()], observers=(self._tally, letters, *observers)
+            assembly.config(), source=[assembly.root()], observers=(self._tally, letters, *observers), clock=clock
         )
         assembly.register(self.pipeline)
 
@@ -113,8 +123,9 @@ class Attempt:
         timeout_s = self._assembly.definition.settings.timeout_s
         letters = asyncio.create_task(self._letters_now_and_then())
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.pipeline.run()
+            with self._watch(self.pipeline):
+                async with asyncio.timeout(timeout_s):
+                    await self.pipeline.run()
         except TimeoutError:
             if self.pipeline.is_running():
                 await self.pipeline.cancel(0)
