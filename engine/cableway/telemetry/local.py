@@ -1,9 +1,10 @@
 """
 The bounded copy of a run's spans that is kept with the run.
 
-What a reader looks for first has its place: the run itself, then failed items, then the slowest,
-then an even sample of the others. The sample thins itself: when it is full, the share that is kept
-is halved and what no longer belongs is let go, so a run of any length leaves the same number.
+What a reader looks for first has its place: the run itself, then failed items and those that
+somebody points to, then the slowest, then an even sample of the others. The sample thins itself:
+when it is full, the share that is kept is halved and what no longer belongs is let go, so a run of
+any length leaves the same number.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ class LocalSpans:
         self.threshold = threshold
         self.made = 0
         self._limit = limit
-        self._failed: list[ItemTrail] = []
-        self._failed_spans = 0
+        self._sure: list[ItemTrail] = []
+        self._sure_spans = 0
         self._sampled: list[ItemTrail] = []
         self._sampled_spans = 0
         self._late: deque[SpanRecord] = deque(maxlen=limit // 4)
 
     def keep(self, trail: ItemTrail) -> None:
-        """Take *trail* as a failed item or as part of the sample, if there is room for it."""
+        """Take *trail* as one that is kept for sure or as part of the sample, if there is room for it."""
         count = trail.span_count
         self.made += count
-        if trail.outcome in BAD_OUTCOMES and self._failed_spans + count <= self._limit // 2:
-            self._failed.append(trail)
-            self._failed_spans += count
+        sure = trail.notes.wanted or trail.outcome in BAD_OUTCOMES
+        if sure and self._sure_spans + count <= self._limit // 2:
+            self._sure.append(trail)
+            self._sure_spans += count
         elif trail.number < self.threshold:
             self._sampled.append(trail)
             self._sampled_spans += count
@@ -60,7 +62,7 @@ class LocalSpans:
         """*first*, then whole items by their rank until the bound is reached, then their late children."""
         kept = [first]
         seen: set[int] = set()
-        for trail in (*self._failed, *slowest, *self._sampled):
+        for trail in (*self._sure, *slowest, *self._sampled):
             if id(trail) in seen or len(kept) + trail.span_count > self._limit:
                 continue
             seen.add(id(trail))

@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from cableway.telemetry.record import AttributeValue, SpanEvent, SpanLink, SpanRecord
 
@@ -25,7 +24,13 @@ _FLAGS_LOCAL = 0x101
 _FLAGS_REMOTE = 0x301
 _fixed64 = struct.Struct("<BQ").pack
 _double = struct.Struct("<Bd").pack
-_flags = struct.Struct("<HI").pack
+_times = struct.Struct("<BQBQ").pack
+_FLAGS_LOCAL_FIELD = struct.pack("<HI", 0x0185, _FLAGS_LOCAL)
+_FLAGS_REMOTE_FIELD = struct.pack("<HI", 0x0185, _FLAGS_REMOTE)
+_KIND_FIELDS = {kind: bytes((0x30, number)) for kind, number in KINDS.items()}
+
+KNOWN_LIMIT = 8_192
+"""Encoded names and attributes that an encoder remembers."""
 
 Encode = Callable[[Sequence[SpanRecord]], bytes]
 
@@ -42,12 +47,15 @@ class Resource:
 
 def protobuf_encoder(resource: Resource, version: str) -> Encode:
     """What turns records into an ``ExportTraceServiceRequest``."""
-    described = _field(0x0A, b"".join(_field(0x0A, _key_value(*pair)) for pair in resource.attributes.items()))
+    described = _field(0x0A, b"".join(_attribute(0x0A, *pair) for pair in resource.attributes.items()))
     scope = _field(0x0A, _field(0x0A, SCOPE.encode()) + _field(0x12, version.encode()))
     schema = _field(0x1A, resource.schema_url.encode()) if resource.schema_url else b""
+    known: dict[tuple[str, str], bytes] = {}
 
     def encode(records: Sequence[SpanRecord]) -> bytes:
-        spans = b"".join([_field(0x12, _span(record)) for record in records])
+        if len(known) > KNOWN_LIMIT:
+            known.clear()
+        spans = b"".join([_field(0x12, _span(record, known)) for record in records])
         return _field(0x0A, b"".join((described, _field(0x12, scope + spans), schema)))
 
     return encode
@@ -68,24 +76,32 @@ def json_encoder(resource: Resource, version: str) -> Encode:
     return encode
 
 
-def _span(record: SpanRecord) -> bytes:
+def _span(record: SpanRecord, known: dict[tuple[str, str], bytes]) -> bytes:
     parts = [b"\x0a\x10", bytes.fromhex(record.trace_id), b"\x12\x08", bytes.fromhex(record.span_id)]
     if record.tracestate:
         parts.append(_field(0x1A, record.tracestate.encode()))
     if record.parent_id is not None:
         parts += (b"\x22\x08", bytes.fromhex(record.parent_id))
-    parts += (
-        _field(0x2A, record.name.encode()),
-        bytes((0x30, KINDS[record.kind])),
-        _fixed64(0x39, record.start_ns),
-        _fixed64(0x41, record.end_ns),
-    )
-    parts += [_field(0x4A, _key_value(key, value)) for key, value in record.attributes.items()]
-    parts += [_field(0x5A, _event(event)) for event in record.events]
-    parts += [_field(0x6A, _link(link)) for link in record.links]
+    name = known.get(("", record.name))
+    if name is None:
+        name = known["", record.name] = _field(0x2A, record.name.encode())
+    parts += (name, _KIND_FIELDS[record.kind], _times(0x39, record.start_ns, 0x41, record.end_ns))
+    for pair in record.attributes.items():
+        # Most attributes of a run are the same few pairs of texts. Other types stay out: 1 and True are equal.
+        if type(pair[1]) is str:
+            field = known.get(cast("tuple[str, str]", pair))
+            if field is None:
+                field = known[cast("tuple[str, str]", pair)] = _attribute(0x4A, *pair)
+            parts.append(field)
+        else:
+            parts.append(_attribute(0x4A, *pair))
+    if record.events:
+        parts += [_field(0x5A, _event(event)) for event in record.events]
+    if record.links:
+        parts += [_field(0x6A, _link(link)) for link in record.links]
     if record.status != "unset":
         parts.append(_field(0x7A, _status(record)))
-    parts.append(_flags(0x0185, _FLAGS_REMOTE if record.remote_parent else _FLAGS_LOCAL))
+    parts.append(_FLAGS_REMOTE_FIELD if record.remote_parent else _FLAGS_LOCAL_FIELD)
     return b"".join(parts)
 
 
@@ -95,7 +111,7 @@ def _status(record: SpanRecord) -> bytes:
 
 
 def _event(event: SpanEvent) -> bytes:
-    attributes = b"".join([_field(0x1A, _key_value(key, value)) for key, value in event.attributes.items()])
+    attributes = b"".join([_attribute(0x1A, key, value) for key, value in event.attributes.items()])
     return _fixed64(0x09, event.at_ns) + _field(0x12, event.name.encode()) + attributes
 
 
@@ -103,10 +119,8 @@ def _link(link: SpanLink) -> bytes:
     return b"\x0a\x10" + bytes.fromhex(link.trace_id) + b"\x12\x08" + bytes.fromhex(link.span_id)
 
 
-# Most attributes of a run are the same few pairs. Typed, because 1 and True are equal keys.
-@lru_cache(maxsize=4096, typed=True)
-def _key_value(key: str, value: AttributeValue) -> bytes:
-    return _field(0x0A, key.encode()) + _field(0x12, _any_value(value))
+def _attribute(tag: int, key: str, value: AttributeValue) -> bytes:
+    return _field(tag, _field(0x0A, key.encode()) + _field(0x12, _any_value(value)))
 
 
 def _any_value(value: AttributeValue) -> bytes:
@@ -127,6 +141,8 @@ def _field(tag: int, payload: bytes) -> bytes:
     size = len(payload)
     if size < 0x80:
         return bytes((tag, size)) + payload
+    if size < 0x4000:
+        return bytes((tag, size & 0x7F | 0x80, size >> 7)) + payload
     return bytes((tag,)) + _varint(size) + payload
 
 

@@ -8,6 +8,7 @@ of an HTTP client is imported.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -134,9 +135,8 @@ class RunTelemetry:
     def _made_observer(self) -> TraceObserver | None:
         if not (self._settings.records or self._settings.exports):
             return None
-        exporting = self._exporter is not None
-        records = exporting or self._local is not None
-        return TraceObserver(
+        records = self._exporter is not None or self._local is not None
+        return self._observer_type()(
             self._spans,
             threshold=threshold_of(self._settings.sample_ratio) if records else 0,
             offer=self._exporter.offer if self._exporter is not None else None,
@@ -144,6 +144,16 @@ class RunTelemetry:
             metrics=self._metrics,
             redact=self._redact,
         )
+
+    def _observer_type(self) -> type[TraceObserver]:
+        """With an endpoint, or where the user's code has loaded it, OpenTelemetry's context follows the items."""
+        if self._exporter is None and "opentelemetry.trace" not in sys.modules:
+            return TraceObserver
+        try:
+            from cableway.telemetry.attach import AttachingObserver
+        except ImportError:
+            return TraceObserver
+        return AttachingObserver
 
     def _start_exporters(self) -> None:
         from cableway.telemetry.exporters import metrics_exporter, span_exporter

@@ -112,11 +112,12 @@ class TraceObserver(Observer):
         times = self._times.get(item)
         if times is None:
             times = self._begin(item, stage)
-        if len(times) % 3 == 0:
-            # It was made by the stage that works on it, as a batch is, so it never waited.
+        place = len(times) % 3
+        if place == 1:
             times.append(at_ns)
-        if len(times) % 3 == 1:
-            times.append(at_ns)
+        elif place == 0:
+            # It was made by the stage that works on it, so it never waited.
+            times += (at_ns, at_ns)
 
     def item_finished(self, item: WorkItem, stage: str, at_ns: int) -> None:
         """Note the reading."""
@@ -156,18 +157,13 @@ class TraceObserver(Observer):
         self, parents: Sequence[WorkItem], children: Sequence[WorkItem], stage: str, how: Derivation
     ) -> None:
         """Link the children that are drawn to those of their parents that have a span."""
-        drawn = [child for child in children if self._is_drawn(child)]
-        if not drawn:
-            return
-        links = [
-            SpanLink(self.spans.trace_id, notes.span_id)
-            for notes in map(self._notes_if_drawn, parents[: LINKS_LIMIT * 8])
-            if notes is not None
-        ][:LINKS_LIMIT]
-        names = tuple(parent.job_id for parent in parents[:MEMBERS_LIMIT])
-        for child in drawn:
-            notes = self._notes_of(child)
-            notes.derivation, notes.parents, notes.parents_count, notes.links = how, names, len(parents), links
+        for child in children:
+            # There is one gather a stage, and it is where everything meets: always worth a span.
+            if how == "gather" or self.is_drawn(child):
+                notes = self._notes_of(child)
+                notes.wanted |= how == "gather"
+                notes.derivation = how
+                self._note_parents(notes, parents)
 
     def item_ended(self, item: WorkItem, outcome: Outcome, at_ns: int) -> None:
         """Decide whether the item gets spans. Most do not, and are forgotten here."""
@@ -215,15 +211,29 @@ class TraceObserver(Observer):
 
     def carrier(self, item: WorkItem, stage: str, bloc: str) -> Mapping[str, str] | None:
         """The context of the unit's span, or of the run's, unsampled, for an item that is not drawn."""
-        if not self._is_drawn(item):
+        if item not in self._times or not self.is_drawn(item):
             return self._unsampled
-        notes = self._notes_of(item)
-        key = (stage, bloc if stage in self._several else "")
-        span_id = notes.ids.get(key)
-        if span_id is None:
-            span_id = notes.ids[key] = self._ids.span_id()
-            self._waiting[span_id] = notes
+        span_id = self.unit_id(item, stage, bloc if stage in self._several else "")
         return carrier_of(self.spans.trace_id, span_id, self.spans.tracestate, sampled=True)
+
+    def unit_id(self, item: WorkItem, stage: str, bloc: str) -> str:
+        """The id that the span of *item* in *stage* will have, or with a *bloc* that bloc's."""
+        notes = self._notes_of(item)
+        span_id = notes.ids.get((stage, bloc))
+        if span_id is None:
+            span_id = notes.ids[stage, bloc] = self._ids.span_id()
+            self._waiting[span_id] = notes
+        return span_id
+
+    def is_drawn(self, item: WorkItem) -> bool:
+        """Whether sampling has chosen *item*, or something is known of it that is worth a span."""
+        return item in self._notes or number_of(item.created_ns) < self._threshold
+
+    @property
+    def held(self) -> int:
+        """How many things it holds about items that have not ended."""
+        states = (self._times, self._begins, self._blocs, self._notes, self._waiting)
+        return sum(len(state) for state in states)
 
     def run_ended(self, event: FlowEnded) -> None:
         """Keep the slowest, and forget what never ended."""
@@ -264,17 +274,21 @@ class TraceObserver(Observer):
             self._begins[item] = self._stages.index(stage)
         return times
 
-    def _is_drawn(self, item: WorkItem) -> bool:
-        return item in self._notes or number_of(item.created_ns) < self._threshold
-
     def _notes_of(self, item: WorkItem) -> Notes:
         notes = self._notes.get(item)
         if notes is None:
             notes = self._notes[item] = Notes(self._ids.span_id())
         return notes
 
-    def _notes_if_drawn(self, item: WorkItem) -> Notes | None:
-        return self._notes_of(item) if item in self._times and self._is_drawn(item) else None
+    def _note_parents(self, notes: Notes, parents: Sequence[WorkItem]) -> None:
+        notes.parents_count += len(parents)
+        for parent in parents:
+            if len(notes.parents) < MEMBERS_LIMIT:
+                notes.parents.append(parent.job_id)
+            if len(notes.links) >= LINKS_LIMIT:
+                return
+            if parent in self._times and self.is_drawn(parent):
+                notes.links.append(SpanLink(self.spans.trace_id, self._notes_of(parent).span_id))
 
     def _rank(self, lasted_ns: int, trail: ItemTrail) -> None:
         entry = (lasted_ns, self._ended, trail)

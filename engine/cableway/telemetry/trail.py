@@ -26,7 +26,6 @@ from cableway.telemetry.record import (
     ITEM_PARENTS,
     ITEM_PARENTS_COUNT,
     LANE,
-    MEMBERS_LIMIT,
     OUTCOME,
     SPAN_TYPE,
     STAGE,
@@ -37,6 +36,9 @@ from cableway.telemetry.record import (
     SpanRecord,
     text,
 )
+
+HOOK_NS = 1_000_000
+"""The longest that a child's hook takes on either side of the unit."""
 
 BAD_OUTCOMES = frozenset({Outcome.FAILED, Outcome.LOST})
 
@@ -75,7 +77,7 @@ class Notes:
     failure: Failure | None = None
     retries: list[Failure] = field(default_factory=list[Failure])
     derivation: Derivation | None = None
-    parents: tuple[str, ...] = ()
+    parents: list[str] = field(default_factory=list[str])
     parents_count: int = 0
     links: list[SpanLink] = field(default_factory=list[SpanLink])
     children: list[SpanRecord] = field(default_factory=list[SpanRecord])
@@ -149,6 +151,8 @@ class TrailSpans:
             }
             self._tell(trail, stage, work, within)
             spans += within.values()
+        if notes.children:
+            _fit_in(notes.children, spans)
         return spans + notes.children
 
     def _item(self, trail: ItemTrail) -> SpanRecord:
@@ -156,7 +160,7 @@ class TrailSpans:
         attributes: Attributes = {SPAN_TYPE: "item", ITEM_ID: text(trail.item_id), OUTCOME: str(trail.outcome)}
         if notes.derivation is not None:
             attributes[DERIVATION] = notes.derivation
-            attributes[ITEM_PARENTS] = tuple(map(text, notes.parents[:MEMBERS_LIMIT]))
+            attributes[ITEM_PARENTS] = tuple(map(text, notes.parents))
             attributes[ITEM_PARENTS_COUNT] = notes.parents_count
         record = SpanRecord(
             trace_id=self.trace_id,
@@ -243,6 +247,19 @@ def _by_bloc(marks: Sequence[BlocMark]) -> dict[str, dict[str, list[BlocMark]]]:
     for mark in marks:
         found.setdefault(mark.stage, {}).setdefault(mark.bloc, []).append(mark)
     return found
+
+
+def _fit_in(children: Sequence[SpanRecord], spans: Sequence[SpanRecord]) -> None:
+    """Cut the hook's own microseconds off a child's span, which else sticks out of the unit that it measures."""
+    parents = {span.span_id: span for span in spans}
+    for child in children:
+        parent = parents.get(child.parent_id or "")
+        if parent is None:
+            continue
+        if 0 < parent.start_ns - child.start_ns < HOOK_NS:
+            child.start_ns = parent.start_ns
+        if 0 < child.end_ns - parent.end_ns < HOOK_NS:
+            child.end_ns = parent.end_ns
 
 
 def error_code(error: BaseException) -> str:
