@@ -86,37 +86,91 @@ def _pack(trail: list[int]) -> bytes:
     return packer.pack(*trail)
 
 
-def _unpack(trail: bytes) -> list[int]:
-    return list(Struct(f"{len(trail) // 8}q").unpack(trail))
+class WorkItemResult:
+    """How one item ended. ``error`` is None unless it failed.
+
+    ``data`` is there while completion callbacks run; it is kept afterwards only with ``keep_data=True``,
+    so that results do not hold what the pipeline has worked through.
+
+    The flow begins one with each item that it follows, and hands it out when the item has ended.
+    """
+
+    __slots__ = ("_metadata", "_trail", "data", "error", "outcome", "own_id", "route")
+
+    def __init__(self, route: Route, trail: list[int], own_id: str | None, metadata: WorkItemMetadata | None) -> None:
+        self.route = route
+        self.own_id = own_id
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.data: Any = None
+        # Readings: the item's making, then queued, started, completed for each stage in turn, then its end.
+        self._trail: list[int] | bytes = trail
+        self._metadata = metadata
+
+    def end(self, outcome: Outcome, at_ns: int, error: BaseException | None, data: Any) -> None:
+        """Note how the item ended, and keep its readings in little space."""
+        self.outcome = outcome
+        self.error = error
+        self.data = data
+        trail = self._trail
+        if isinstance(trail, list):
+            trail.append(at_ns)
+            self._trail = _pack(trail)
+
+    @property
+    def trail(self) -> list[int]:
+        """Readings of the monotonic clock: the item's making, then queued, started and completed for each
+        stage of the route in turn, then, once there is an outcome, its end.
+        """
+        trail = self._trail
+        return trail if isinstance(trail, list) else list(Struct(f"{len(trail) // 8}q").unpack(trail))
+
+    @property
+    def job_id(self) -> str:
+        """The item's id."""
+        if self.own_id is None:
+            self.own_id = _ids.new()
+        return self.own_id
+
+    @property
+    def metadata(self) -> WorkItemMetadata:
+        """When the item came and left, and its owner's notes."""
+        if self._metadata is None:
+            self._metadata = WorkItemMetadata(created_ns=self.trail[0])
+        self._metadata.record = self
+        return self._metadata
+
+    @property
+    def success(self) -> bool:
+        """Whether the item went its way to the end, or was dropped by a handler on purpose."""
+        return self.outcome in _GOOD
+
+    @property
+    def total_duration(self) -> float | None:
+        """Seconds from the item's making to its end; None before it."""
+        trail = self.trail
+        return (trail[-1] - trail[0]) / 1e9 if self.outcome is not None else None
+
+    def __repr__(self) -> str:
+        return f"WorkItemResult(job_id={self.job_id!r}, outcome={str(self.outcome)!r}, error={self.error!r})"
+
+
+_GOOD = frozenset({"succeeded", "skipped"})
 
 
 class WorkItemMetadata:
     """When an item was made, where it is, when it came and left, and whatever its owner notes on it.
 
     The times of stages are kept only with ``enable_tracking=True``; ``custom_metadata`` is the owner's.
-    ``created_ns``, ``ended_ns``, ``trail``, ``route`` and ``outcome`` are the flow's to write.
+    ``record`` is the flow's: what it knows of the item, where it follows it.
     """
 
-    __slots__ = ("_custom", "_job_id", "_trail", "created_ns", "ended_ns", "error_details", "outcome", "route")
+    __slots__ = ("_custom", "created_ns", "record")
 
-    def __init__(
-        self, *, custom_metadata: dict[str, Any] | None = None, created_ns: int | None = None, job_id: str | None = None
-    ) -> None:
+    def __init__(self, *, custom_metadata: dict[str, Any] | None = None, created_ns: int | None = None) -> None:
         self.created_ns = _now_ns() if created_ns is None else created_ns
-        self.ended_ns = 0
-        self.error_details: dict[str, Any] | None = None
-        self.outcome: Outcome | None = None
-        self.route: Route | None = None
+        self.record: WorkItemResult | None = None
         self._custom = custom_metadata
-        self._job_id = job_id
-        self._trail: list[int] | bytes | None = None
-
-    @property
-    def job_id(self) -> str:
-        """The item's id; made when first asked for."""
-        if self._job_id is None:
-            self._job_id = _ids.new()
-        return self._job_id
 
     @property
     def custom_metadata(self) -> dict[str, Any]:
@@ -130,32 +184,6 @@ class WorkItemMetadata:
         self._custom = value
 
     @property
-    def trail(self) -> list[int]:
-        """Readings of the monotonic clock: queued, started, completed for each stage of the route in turn."""
-        trail = self._trail
-        if trail is None:
-            return []
-        return _unpack(trail) if isinstance(trail, bytes) else trail
-
-    def begin(self, route: Route, trail: list[int], job_id: str | None) -> None:
-        """Follow the item along *route*; *trail* grows as it goes."""
-        self.route = route
-        self._trail = trail
-        if job_id is not None:
-            self._job_id = job_id
-        self.outcome = None
-        self.ended_ns = 0
-
-    def end(self, outcome: Outcome, at_ns: int, job_id: str | None) -> None:
-        """Note how the item ended, and keep its readings in little space."""
-        self.outcome = outcome
-        self.ended_ns = at_ns
-        if job_id is not None:
-            self._job_id = job_id
-        if isinstance(self._trail, list):
-            self._trail = _pack(self._trail)
-
-    @property
     def created(self) -> datetime:
         """When the item was made, in UTC."""
         return wall_time(self.created_ns)
@@ -163,35 +191,48 @@ class WorkItemMetadata:
     @property
     def completed(self) -> datetime | None:
         """When the item ended, in UTC; None while it is on its way."""
-        return wall_time(self.ended_ns) if self.outcome is not None else None
+        record = self.record
+        return None if record is None or record.outcome is None else wall_time(record.trail[-1])
+
+    @property
+    def error_details(self) -> dict[str, Any] | None:
+        """The class and message of the error that ended the item, if one did."""
+        error = self.record.error if self.record is not None else None
+        return None if error is None else {"type": type(error).__name__, "message": str(error)}
 
     @property
     def current_stage(self) -> str:
         """The stage that the item is in, else ``created``, ``completed`` or ``error``."""
-        if self.outcome is not None:
-            return "completed" if self.outcome in {"succeeded", "skipped"} else "error"
-        passed = len(self.trail)
-        if self.route is None or not passed:
+        record = self.record
+        if record is None:
             return "created"
-        return self.route.stages[min((passed - 1) // 3, len(self.route.stages) - 1)]
+        if record.outcome is not None:
+            return "completed" if record.outcome in _GOOD else "error"
+        passed = len(record.trail) - 1
+        return record.route.stages[(passed - 1) // 3] if passed else "created"
 
     @property
     def stage_timings(self) -> dict[str, dict[str, datetime]]:
         """For each stage that the item reached: when it was queued, started and completed, in UTC."""
         timings: dict[str, dict[str, datetime]] = {}
-        if self.route is not None:
-            stages = self.route.stages
-            for index, reading in enumerate(self.trail):
+        if self.record is not None:
+            stages = self.record.route.stages
+            for index, reading in enumerate(self._readings()):
                 timings.setdefault(stages[index // 3], {})[_PHASES[index % 3]] = wall_time(reading)
         return timings
 
     def get_stage_duration(self, stage: str) -> float | None:
         """Seconds from start to completion in *stage*; None when the item has not completed it."""
-        if self.route is None or stage not in self.route.stages:
+        if self.record is None or stage not in self.record.route.stages:
             return None
-        at = self.route.stages.index(stage) * 3
-        trail = self.trail
-        return (trail[at + 2] - trail[at + 1]) / 1e9 if len(trail) > at + 2 else None
+        at = self.record.route.stages.index(stage) * 3
+        readings = self._readings()
+        return (readings[at + 2] - readings[at + 1]) / 1e9 if len(readings) > at + 2 else None
+
+    def _readings(self) -> list[int]:
+        if self.record is None:
+            return []
+        return self.record.trail[1:-1] if self.record.outcome is not None else self.record.trail[1:]
 
     def __repr__(self) -> str:
         return f"WorkItemMetadata(current_stage={self.current_stage!r}, custom_metadata={self._custom or {}!r})"
@@ -200,16 +241,18 @@ class WorkItemMetadata:
 class WorkItem:
     """A value on its way through the stages. The object that the source gave is the one that travels.
 
-    ``own_id``, ``created_ns``, ``trail`` and ``live`` are the flow's: the id if one was given or asked
-    for, when the item was made, its readings where it is tracked, and whether it is on its way.
+    ``own_id``, ``created_ns``, ``record``, ``trail`` and ``live`` are the flow's: the id if one was given
+    or asked for, when the item was made, what is kept of it and its readings where it is followed, and
+    whether it is on its way.
     """
 
-    __slots__ = ("_metadata", "created_ns", "data", "live", "own_id", "trail")
+    __slots__ = ("_metadata", "created_ns", "data", "live", "own_id", "record", "trail")
 
     def __init__(self, data: Any, metadata: WorkItemMetadata | None = None, job_id: str | None = None) -> None:
         self.data = data
         self.own_id = job_id
         self._metadata = metadata
+        self.record: WorkItemResult | None = None
         self.trail: list[int] | None = None
         self.live = False
         self.created_ns = _now_ns()
@@ -218,7 +261,9 @@ class WorkItem:
     def job_id(self) -> str:
         """The item's id; made when first asked for, unless the source gave one."""
         if self.own_id is None:
-            self.own_id = self.metadata.job_id if self._metadata is not None else _ids.new()
+            self.own_id = self.record.job_id if self.record is not None else _ids.new()
+            if self.record is not None:
+                self.record.own_id = self.own_id
         return self.own_id
 
     @job_id.setter
@@ -229,7 +274,9 @@ class WorkItem:
     def metadata(self) -> WorkItemMetadata:
         """What is known about the item; made when first asked for."""
         if self._metadata is None:
-            self._metadata = WorkItemMetadata(created_ns=self.created_ns, job_id=self.own_id)
+            self._metadata = (
+                self.record.metadata if self.record is not None else WorkItemMetadata(created_ns=self.created_ns)
+            )
         return self._metadata
 
     @metadata.setter
@@ -241,44 +288,16 @@ class WorkItem:
         """The metadata if somebody has asked for it, else None."""
         return self._metadata
 
+    def follow(self, route: Route, trail: list[int]) -> WorkItemResult:
+        """Begin to keep *trail*, which starts with the item's making and grows as it goes along *route*."""
+        self.trail = trail
+        self.record = record = WorkItemResult(route, trail, self.own_id, self._metadata)
+        if self._metadata is not None:
+            self._metadata.record = record
+        return record
+
     def __reduce__(self) -> tuple[type[WorkItem], tuple[Any, None, str]]:
         return WorkItem, (self.data, None, self.job_id)
 
     def __repr__(self) -> str:
         return f"WorkItem(job_id={self.job_id!r}, data={self.data!r:.200})"
-
-
-class WorkItemResult:
-    """How one item ended. ``error`` is None unless it failed.
-
-    ``data`` is there while completion callbacks run; it is kept afterwards only with ``keep_data=True``,
-    so that results do not hold what the pipeline has worked through.
-    """
-
-    __slots__ = ("data", "error", "metadata", "outcome")
-
-    def __init__(
-        self, metadata: WorkItemMetadata, outcome: Outcome, error: BaseException | None = None, data: Any = None
-    ) -> None:
-        self.metadata = metadata
-        self.outcome = outcome
-        self.error = error
-        self.data = data
-
-    @property
-    def job_id(self) -> str:
-        """The item's id."""
-        return self.metadata.job_id
-
-    @property
-    def success(self) -> bool:
-        """Whether the item went its way to the end, or was dropped by a handler on purpose."""
-        return self.outcome in {"succeeded", "skipped"}
-
-    @property
-    def total_duration(self) -> float:
-        """Seconds from the item's making to its end."""
-        return (self.metadata.ended_ns - self.metadata.created_ns) / 1e9
-
-    def __repr__(self) -> str:
-        return f"WorkItemResult(job_id={self.job_id!r}, outcome={str(self.outcome)!r}, error={self.error!r})"

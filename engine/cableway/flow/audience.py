@@ -96,10 +96,11 @@ class Audience:
             log.error("observer %s raised in %s and is taken off", type(observer).__name__, name, exc_info=error)
             self._look_up()
 
-    def fault(self, name: str, error: Exception) -> None:
-        """The only observer that listens to *name* raised: take it off."""
+    def fault(self, name: str, error: Exception) -> Told:
+        """The only observer that listens to *name* raised: take it off, and return what is to be called now."""
         for observer in self._listening(name):
             self.take_off(observer, name, error)
+        return self._straight(name)
 
     def _listening(self, name: str) -> list[Observer]:
         plain = getattr(Observer, name)

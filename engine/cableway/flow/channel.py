@@ -16,7 +16,7 @@ from typing import Any, Protocol
 NOBODY_WAITS = -1
 
 # A full queue calls those that wait for room only when this many places are free, so that they work in runs.
-RUN = 64
+RUN = 256
 
 
 class ChannelEndedError(Exception):
@@ -109,11 +109,15 @@ class LoopChannel:
     def take(self) -> Any:
         """Take the first item; there must be one."""
         item = self.items.popleft()
+        self.taken()
+        return item
+
+    def taken(self) -> None:
+        """Something was taken: give room to those that wait for it, and call the next taker."""
         if len(self.items) <= self.wake_at:
             self.relieve()
         if self.getters and self.items and not self.waking:
             self.wake()
-        return item
 
     async def put(self, item: Any) -> None:
         """Wait for room, then place *item*."""

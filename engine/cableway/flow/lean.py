@@ -9,12 +9,14 @@ handler does, and it reads the clock once a hop: an item's end is the next one's
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cableway.flow.attempt import failure, is_ours
 from cableway.flow.channel import Hand, LoopChannel
-from cableway.flow.lanes.protocol import UnitResult
-from cableway.flow.observer import Outcome
+from cableway.flow.visit import Refusal
+from cableway.items import WorkItem
 
 if TYPE_CHECKING:
     from cableway.flow.stage import Stage
@@ -29,123 +31,146 @@ _DATA = frozenset({dict, str, bytes, int, float, bool, tuple, set, frozenset})
 
 def is_lean(stage: Stage) -> bool:
     """Whether nothing is asked of the stage that this loop leaves out."""
-    config = stage.config
-    return (
-        len(stage.units) == 1
-        and stage.merge is None
-        and stage.units[0].lean_handler is not None
-        and stage.queue is stage.inbox
-        and type(stage.inbox) is LoopChannel
-        and (stage.next is None or type(stage.next.inbox) is LoopChannel)
-        and config.queue_timeout_s is None
-        and (stage.next is None or stage.next.config.queue_timeout_s is None)
-        and config.rate_limit is None
-        and config.max_item_bytes is None
-    )
+    config, following = stage.config, stage.next
+    if len(stage.units) != 1 or stage.units[0].lean_handler is None or stage.merge is not None:
+        return False
+    if config.queue_timeout_s is not None or config.rate_limit is not None or config.max_item_bytes is not None:
+        return False
+    if stage.queue is not stage.inbox or type(stage.inbox) is not LoopChannel:
+        return False
+    return following is None or (type(following.inbox) is LoopChannel and following.config.queue_timeout_s is None)
 
 
-async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PLR0912, PLR0915 - inlined for speed
+async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PLR0912 - inlined for speed
     """Take what comes and work on it, until the queue has ended."""
-    now, name, counts, ledger, audience = stage.now_ns, stage.name, stage.counts, stage.ledger, stage.audience
-    handler: Any = stage.units[0].lean_handler
-    inbox, following = stage.inbox, stage.next
-    items, getters, take = inbox.items, inbox.getters, inbox.items.popleft
-    outbox = inbox if following is None else following.inbox
-    room, give, takers = outbox.size, outbox.items.append, outbox.getters
-    waiting_out = outbox.items
-    told_started, told_finished = audience.hop_started, audience.hop_finished
-    told_queued = audience.hop_queued if following is not None else None
-    next_name = following.name if following is not None else ""
-    plain = ledger.plain and audience.item_ended is None
-    done = started = finished = 0
-    at = now()
-    slice_end = at + SLICE_NS
-    while True:
-        if not items:
-            hand.item = None
-            counts.worked(done, started, finished)
-            done = started = finished = 0
-            if not await inbox.wait():
-                return
-            at = now()
-            slice_end = at + SLICE_NS
-        item = take()
-        hand.item = item
-        hand.since_ns = at
-        if len(items) <= inbox.wake_at:
-            inbox.relieve()
-        if getters and items and not inbox.waking:
-            inbox.wake()
-        trail = item.trail
-        if trail is not None:
-            trail.append(at)
-        if told_started is not None:
+    now, handler, (begin, passed) = stage.now_ns, stage.units[0].lean_handler, _told(stage)
+    inbox, items, getters, take = stage.inbox, stage.inbox.items, stage.inbox.getters, stage.inbox.items.popleft
+    outbox, ready, room, takers = _outlet(stage)
+    book, succeed, give = _bookkeeper(stage), stage.succeed, ready.append
+    done, finished, pressed = 0, 0, False
+    at = first = now()
+    try:
+        while True:
+            if pressed or not items or at - first > SLICE_NS:
+                hand.item = None
+                done = finished = book(done, first, at, finished)
+                if not await _rest(stage):
+                    return
+                at = first = now()
+            hand.item = item = take()
+            hand.since_ns = at
+            if len(items) <= inbox.wake_at or (getters and items and not inbox.waking):
+                inbox.taken()
+            if begin is not None:
+                begin(item, at)
             try:
-                told_started(item, name, at)
-            except Exception as error:
-                audience.fault("item_started", error)
-                told_started = None
-        try:
-            result = await handler(item)
-        except BaseException as error:
-            if is_ours(error):
-                raise
-            counts.began(at)
-            stage.fail(hand, stage.units[0].bloc.name, failure(error), 1)
-            at = now()
-            continue
-        ended = now()
-        if result is not item:
-            if type(result) not in _DATA:
-                counts.began(at)
-                await work.settle_value(item, hand, UnitResult(result, at, ended))
-                at = now()
-                continue
-            item.data = result
-        done += 1
-        started += at
-        finished += ended
-        at = ended
-        if trail is not None:
-            trail.append(at)
-        if told_finished is not None:
-            try:
-                told_finished(item, name, at)
-            except Exception as error:
-                audience.fault("item_finished", error)
-                told_finished = None
-        if following is None:
-            if plain and item.own_id is None:
-                item.live = False
-                ledger.outcomes[Outcome.SUCCEEDED] += 1
-                ledger.total_ns += at - item.created_ns
+                result = await handler(item)  # type: ignore[misc]  # is_lean has seen that there is one
+            except BaseException as error:
+                result = _refusal(stage, error)
+            ended = now()
+            if result is not item:
+                if type(result) not in _DATA:
+                    done = finished = book(done, first, at, finished)
+                    await work.settle_value(hand, result, at, ended)
+                    at = first = now()
+                    continue
+                item.data = result
+            at = ended
+            done += 1
+            finished += at
+            if passed is not None:
+                passed(item, at, len(ready) < room)
+            if outbox is None:
+                pressed = succeed(item, at)
+            elif len(ready) < room:
+                give(item)
+                if takers and not outbox.waking:
+                    outbox.wake()
             else:
-                ledger.end(item, Outcome.SUCCEEDED, at)
-                if ledger.crowded:
-                    hand.item = None
-                    await ledger.relief()
-        elif len(waiting_out) < room:
-            following.counts.came(1, at)
-            if trail is not None:
-                trail.append(at)
-            if told_queued is not None:
-                try:
-                    told_queued(item, next_name, at)
-                except Exception as error:
-                    audience.fault("item_queued", error)
-                    told_queued = None
-            give(item)
-            if takers and not outbox.waking:
-                outbox.wake()
-        else:
-            counts.worked(done, started, finished)
-            done = started = finished = 0
-            await stage.wait_for_room(hand)
-            at = now()
-        if at > slice_end:
-            hand.item = None
-            counts.worked(done, started, finished)
-            done = started = finished = 0
-            await asyncio.sleep(0)
-            at = now()
-            slice_end = at + SLICE_NS
+                done = finished = book(done, first, at, finished)
+                await stage.wait_counted(hand, at)
+                at = first = now()
+    finally:
+        book(done, first, at, finished)
+
+
+def _outlet(stage: Stage) -> tuple[LoopChannel | None, deque[Any], int, deque[asyncio.Future[None]]]:
+    """The next stage's inbox, its items, its size and those that wait for items; None behind the last stage."""
+    if stage.next is None:
+        return None, deque(), 0, deque()
+    outbox = stage.next.inbox
+    return outbox, outbox.items, outbox.size, outbox.getters
+
+
+async def _rest(stage: Stage) -> bool:
+    """Wait for an item, or only let others run where there is one; False when there never will be."""
+    if stage.ledger.crowded:
+        await stage.ledger.relief()
+    elif stage.inbox.items:
+        await asyncio.sleep(0)
+    return await stage.inbox.wait()
+
+
+def _refusal(stage: Stage, error: BaseException) -> Refusal:
+    """The item's failure, as a result; what ends the worker is raised again."""
+    if is_ours(error):
+        raise error
+    return Refusal(stage.units[0].bloc.name, failure(error), 1)
+
+
+def _bookkeeper(stage: Stage) -> Callable[[int, int, int, int], int]:
+    """What enters a run of items into the statistics, and gives the 0 with which the next run begins.
+
+    One item's end was the next one's start, so the sum of the starts follows from that of the ends; and
+    the next stage's items came when they were finished here.
+    """
+    counts, following = stage.counts, stage.next
+
+    def book(count: int, first_ns: int, last_ns: int, sum_ns: int) -> int:
+        if count:
+            counts.worked(count, first_ns + sum_ns - last_ns, sum_ns)
+            if following is not None:
+                following.counts.came(count, sum_ns)
+        return 0
+
+    return book
+
+
+_Begin = Callable[[WorkItem, int], None]
+_Passed = Callable[[WorkItem, int, bool], None]
+
+
+def _told(stage: Stage) -> tuple[_Begin | None, _Passed | None]:  # noqa: C901 - inlined for speed
+    """What has to be done at the start and the end of each hop where items are followed or observed."""
+    audience, name = stage.audience, stage.name
+    started, finished, queued = audience.hop_started, audience.hop_finished, audience.hop_queued
+    following = stage.next.name if stage.next is not None else None
+    if stage.ledger.tracker is None and started is None and finished is None and queued is None:
+        return None, None
+
+    def begin(item: WorkItem, at_ns: int) -> None:
+        nonlocal started
+        if item.trail is not None:
+            item.trail.append(at_ns)
+        if started is not None:
+            try:
+                started(item, name, at_ns)
+            except Exception as error:
+                started = audience.fault("item_started", error)
+
+    def passed(item: WorkItem, at_ns: int, has_room: bool) -> None:  # noqa: FBT001 - called once a hop
+        nonlocal finished, queued
+        if item.trail is not None:
+            item.trail += (at_ns, at_ns) if has_room else (at_ns,)
+        if finished is not None:
+            try:
+                finished(item, name, at_ns)
+            except Exception as error:
+                finished = audience.fault("item_finished", error)
+        if has_room and queued is not None:
+            try:
+                queued(item, following, at_ns)
+            except Exception as error:
+                queued = audience.fault("item_queued", error)
+
+    return begin, passed

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, TypeVar
 
@@ -34,7 +34,8 @@ async def leashed(coro: Coroutine[Any, Any, T], leash: Leash) -> T:
 
 @coroutine
 def _drive(coro: Coroutine[Any, Any, Any], leash: Leash) -> Generator[Any, Any, Any]:
-    step, argument = coro.send, None
+    step: Callable[[Any], Any] = coro.send
+    argument: Any = None
     while True:
         try:
             waiting_for = step(argument)

@@ -17,7 +17,7 @@ from cableway.flow.audience import Audience
 from cableway.flow.clock import Clock
 from cableway.flow.observer import Outcome
 from cableway.flow.tracker import CompletionCallback, ItemTracker
-from cableway.items import WorkItem, WorkItemResult
+from cableway.items import Route, WorkItem, WorkItemResult
 
 log = logging.getLogger("cableway.flow")
 
@@ -43,10 +43,12 @@ class Ledger:
         self.tracker = tracker
         self.abort = abort
         self.emitted = 0
-        self.outcomes = dict.fromkeys(Outcome, 0)
+        self.succeeded = 0
+        self._others = dict.fromkeys(Outcome, 0)
         self.total_ns = 0
         self.cancelled = False
-        self.plain = tracker is None and not callbacks
+        self._kept = tracker is not None or bool(callbacks)
+        self.unwatched = not self._kept and audience.item_ended is None
         self._callbacks = callbacks
         self._keep_data = keep_data
         self._ids: set[str] = set()
@@ -55,7 +57,12 @@ class Ledger:
     @property
     def ended(self) -> int:
         """How many items have ended."""
-        return sum(self.outcomes.values())
+        return self.succeeded + sum(self._others.values())
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many items have ended in each way."""
+        return {**self._others, Outcome.SUCCEEDED: self.succeeded}
 
     def admit(self, item: WorkItem, first_stage: int, on_duplicate: str) -> bool:
         """Take *item* into account; False when it is on its way already, and has been dealt with."""
@@ -71,7 +78,7 @@ class Ledger:
         self.emitted += 1
         item.live = True
         if self.tracker is not None:
-            self.tracker.follow(item, first_stage)
+            self.tracker.follow_from(item, first_stage)
 
     def _admit_twice(self, item: WorkItem, first_stage: int, on_duplicate: str) -> bool:
         if on_duplicate == "allow" and not item.live:
@@ -94,19 +101,23 @@ class Ledger:
 
     def _close(self, item: WorkItem, outcome: Outcome, at_ns: int, error: BaseException | None) -> None:
         item.live = False
-        self.outcomes[outcome] += 1
+        if outcome is Outcome.SUCCEEDED:
+            self.succeeded += 1
+        else:
+            self._others[outcome] += 1
         self.total_ns += at_ns - item.created_ns
         if self.audience.item_ended is not None:
             self.audience.item_ended(item, outcome, at_ns)
-        if not self.plain:
+        if self._kept:
             self._keep(item, outcome, at_ns, error)
 
     def _keep(self, item: WorkItem, outcome: Outcome, at_ns: int, error: BaseException | None) -> None:
         if self.tracker is not None:
             result = self.tracker.complete(item, outcome, at_ns, error)
         else:
-            item.metadata.end(outcome, at_ns, item.own_id)
-            result = WorkItemResult(item.metadata, outcome, error, item.data)
+            result = item.follow(Route(()), [item.created_ns])
+            item.trail = None
+            result.end(outcome, at_ns, error, item.data)
         answers = [answer for callback in self._callbacks if (answer := self._call(callback, result)) is not None]
         if answers:
             task = asyncio.get_running_loop().create_task(self._await(answers, result))

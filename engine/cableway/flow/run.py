@@ -257,7 +257,7 @@ class FlowRun:
 
     def _tell_ended(self) -> None:
         if self.audience.run_ended is not None:
-            outcomes = dict(self.ledger.outcomes)
+            outcomes = self.ledger.outcomes
             self.audience.run_ended(
                 FlowEnded(emitted=self.ledger.emitted, outcomes=outcomes, error=self.error, at_ns=self.now_ns())
             )

@@ -94,7 +94,7 @@ def _core(handler: Any) -> Any:
 
 def _is_async(handler: Any) -> bool:
     core = _core(handler)
-    candidates = (core, inspect.getattr_static(type(core), "__call__", None))
+    candidates: tuple[Any, ...] = (core, inspect.getattr_static(core.__class__, "__call__", None))
     return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in candidates)
 
 

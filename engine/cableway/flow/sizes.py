@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from cableway.flow.channel import LoopChannel
 from cableway.items import WorkItem
@@ -25,18 +25,21 @@ def size_of(value: Any, depth: int = 4) -> int:
             return _told(found)
     size = sys.getsizeof(value, 64)
     if depth and isinstance(value, Mapping):
-        return size + _sampled(value.items(), len(value), depth)
+        held = cast("Mapping[Any, Any]", value)
+        return size + _sampled(held.items(), len(held), depth)
     if depth and isinstance(value, list | tuple | set | frozenset | deque):
-        return size + _sampled(value, len(value), depth)
+        members = cast("Collection[Any]", value)
+        return size + _sampled(members, len(members), depth)
     if depth and hasattr(value, "__dict__"):
-        return size + size_of(vars(value), depth - 1)
+        return size + size_of(vars(cast("object", value)), depth - 1)
     return size
 
 
 def _told(found: Any) -> int:
     try:
-        told = found() if callable(found) else found
-        return int(told.sum() if hasattr(told, "sum") else told)
+        told: Any = found() if callable(found) else found
+        total: Any = told.sum() if hasattr(told, "sum") else told
+        return int(total)
     except Exception:  # a stranger's attribute of the same name
         return 64
 

@@ -216,12 +216,19 @@ class Feed:
             if not given:
                 return
             self._placing = True
-            for value in given:
-                await self._emit(value, hand)
+            await self._emit_all(given, hand)
             self._placing = False
             if monotonic_ns() > slice_end:
                 await asyncio.sleep(0)
                 slice_end = monotonic_ns() + SLICE_NS
+
+    async def _emit_all(self, given: Sequence[Any], hand: Hand) -> None:
+        at = 0
+        while at < len(given):
+            at += self._first.pour(given, at)
+            if at < len(given):
+                await self._emit(given[at], hand)
+                at += 1
 
     async def _emit(self, value: Any, hand: Hand) -> None:
         first, inbox = self._first, self._first.inbox

@@ -62,6 +62,34 @@ class Stage:
         if self.audience.item_queued is not None:
             self.audience.item_queued(item, self.name, now)
 
+    def pour(self, given: Sequence[Any], start: int) -> int:
+        """Admit and place members of *given* from *start* on, while there is room and they are plain new items.
+
+        Return how many; with the next one something is to be done that this leaves to the caller.
+        """
+        inbox, tracker = self.inbox, self.ledger.tracker
+        if type(inbox) is not LoopChannel or inbox.closed or inbox.putters or self.config.queue_timeout_s is not None:
+            return 0
+        room, now, told = inbox.size - len(inbox.items), self.now_ns(), self.audience.item_queued
+        end = start
+        for item in given[start : start + room] if start or room < len(given) else given:
+            if type(item) is not WorkItem or item.live or item.own_id is not None:
+                break
+            item.live = True
+            if tracker is not None:
+                tracker.follow(item, now)
+            if told is not None:
+                told(item, self.name, now)
+            end += 1
+        count = end - start
+        if count:
+            self.ledger.emitted += count
+            self.counts.came(count, now * count)
+            inbox.items.extend(given[start:end])
+            if inbox.getters and not inbox.waking:
+                inbox.wake()
+        return count
+
     def took(self, item: WorkItem, at_ns: int) -> None:
         """A worker has taken *item*: its wait is over."""
         self.counts.began(at_ns)
@@ -77,6 +105,17 @@ class Stage:
             item.trail.append(at_ns)
         if self.audience.item_finished is not None:
             self.audience.item_finished(item, self.name, at_ns)
+
+    def succeed(self, item: WorkItem, at_ns: int) -> bool:
+        """*item* is through the last stage. Tell whether the workers should wait for callbacks."""
+        ledger = self.ledger
+        if ledger.unwatched and item.own_id is None:
+            item.live = False
+            ledger.succeeded += 1
+            ledger.total_ns += at_ns - item.created_ns
+            return False
+        ledger.end(item, Outcome.SUCCEEDED, at_ns)
+        return ledger.crowded
 
     async def pass_on(self, hand: Hand) -> None:
         """Send what *hand* holds to the next stage, waiting for room; behind the last stage it has succeeded."""
@@ -112,6 +151,12 @@ class Stage:
             self.counts.blocked_ns += now - began
             if self.audience.stage_blocked is not None:
                 self.audience.stage_blocked(self.name, self.next.name, now - began, now)
+
+    async def wait_counted(self, hand: Hand, at_ns: int) -> None:
+        """As `wait_for_room`, for an item that is in the next stage's sums already, as come at *at_ns*."""
+        if self.next is not None:
+            self.next.counts.came(-1, -at_ns)
+        await self.wait_for_room(hand)
 
     def cancel(self, hand: Hand) -> None:
         """What *hand* holds goes no further, for the run is being cancelled."""

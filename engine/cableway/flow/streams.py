@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any, cast
 
 from cableway.flow.attempt import within
 from cableway.items import WorkItem
@@ -30,9 +31,14 @@ def stream_of(result: UnitResult, pool: ThreadPool | None) -> AsyncIterator[Any]
         return value
     if inspect.isgenerator(value):
         return Inline(value) if pool is None else Pulled(value, pool)
-    if type(value) is list and value and all(isinstance(member, WorkItem) for member in value):
-        return Inline(iter(value))
-    return None
+    return Inline(iter(value)) if _are_items(value) else None
+
+
+def _are_items(value: Any) -> bool:
+    if type(value) is not list:
+        return False
+    members = cast("list[Any]", value)
+    return bool(members) and all(isinstance(member, WorkItem) for member in members)
 
 
 class Inline:
@@ -99,12 +105,14 @@ class Pulled:
         shut = getattr(self._values, "close", None)
         if shut is not None and not self._ended:
             self._ended = True
-            await self._pool.call(lambda _: shut(), None, 1.0)
+            await self._pool.call(_closing(shut), None, 1.0)
+
+
+def _closing(shut: Callable[[], None]) -> Callable[[Any], None]:
+    return lambda _: shut()
 
 
 def _pull(values: Iterator[Any], into: deque[Any]) -> Callable[[int], tuple[BaseException | None, bool]]:
-    from time import monotonic_ns
-
     def pull(count: int) -> tuple[BaseException | None, bool]:
         until = monotonic_ns() + PULL_NS
         try:

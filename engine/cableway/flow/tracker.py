@@ -9,6 +9,8 @@ from typing import Any
 from cableway.flow.observer import Outcome
 from cableway.items import Route, WorkItem, WorkItemResult
 
+_PHASES = ("queued", "started", "completed")
+
 CompletionCallback = Callable[[WorkItemResult], Awaitable[Any] | None]
 
 
@@ -27,22 +29,24 @@ class ItemTracker:
         self.callbacks: list[CompletionCallback] = []
         self._routes = [Route(self.stage_names[index:]) for index in range(len(self.stage_names) + 1)]
 
-    def follow(self, item: WorkItem, first_stage: int = 0) -> None:
-        """Begin to follow *item*, which enters at the stage with this index."""
-        trail: list[int] = []
-        item.trail = trail
-        item.metadata.begin(self._routes[first_stage], trail, item.own_id)
+    def follow(self, item: WorkItem, at_ns: int) -> None:
+        """Begin to follow *item*, which waits before the first stage since *at_ns*."""
+        item.follow(self._routes[0], [item.created_ns, at_ns])
+        self.active[item] = None
+
+    def follow_from(self, item: WorkItem, first_stage: int) -> None:
+        """Begin to follow *item*, which will enter at the stage with this index."""
+        item.follow(self._routes[first_stage], [item.created_ns])
         self.active[item] = None
 
     def complete(self, item: WorkItem, outcome: Outcome, at_ns: int, error: BaseException | None) -> WorkItemResult:
         """Keep how *item* ended, and follow it no further."""
         self.active.pop(item, None)
-        metadata = item.metadata
-        metadata.end(outcome, at_ns, item.own_id)
+        result = item.record
+        if result is None:
+            raise AssertionError("the item is not followed")
         item.trail = None
-        if error is not None:
-            metadata.error_details = {"type": type(error).__name__, "message": str(error)}
-        result = WorkItemResult(metadata, outcome, error, item.data)
+        result.end(outcome, at_ns, error, item.data)
         self.results.append(result)
         return result
 
@@ -52,15 +56,14 @@ class ItemTracker:
 
     async def register_item(self, item: WorkItem) -> None:
         """Begin to follow *item* from the first stage."""
-        self.follow(item)
+        self.follow_from(item, 0)
 
     async def update_item_stage(self, job_id: str, stage: str, transition_type: str = "started") -> None:
         """Note that the item with this id was queued, started or completed in *stage*, now."""
-        at = self.stage_names.index(stage) * 3 + ("queued", "started", "completed").index(transition_type)
+        at = self.stage_names.index(stage) * 3 + _PHASES.index(transition_type) + 1
         for item in self.active:
             if item.job_id == job_id and item.trail is not None:
-                now = item.metadata.created_ns if not item.trail else item.trail[-1]
-                item.trail.extend([now] * (at - len(item.trail)))
+                item.trail.extend([item.trail[-1]] * (at - len(item.trail)))
                 item.trail[at:] = [monotonic_ns()]
 
     async def complete_item(

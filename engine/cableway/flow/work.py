@@ -18,7 +18,7 @@ from cableway.flow.sidebyside import Units
 from cableway.flow.stage import result_of
 from cableway.flow.streams import stream_of
 from cableway.flow.visit import Refusal, Visit
-from cableway.items import DROP, WorkItem
+from cableway.items import DROP
 
 if TYPE_CHECKING:
     from cableway.flow.stage import Stage
@@ -113,10 +113,14 @@ class Work:
         hand.item = None
         await self._line.leave(visit, refusal, hand, self._settle)
 
-    async def settle_value(self, item: WorkItem, hand: Hand, result: UnitResult) -> None:
-        """Deal with what a handler gave that is not plain data: a drop, a stream, another item."""
-        visit = Visit(item)
-        visit.results[self._stage.units[0].bloc.name] = result
+    async def settle_value(self, hand: Hand, value: Any, began_ns: int, ended_ns: int) -> None:
+        """Deal with what a lean handler gave that is not plain data: a failure, a drop, a stream, another item."""
+        self._stage.counts.began(began_ns)
+        visit = Visit(hand.item)
+        if isinstance(value, Refusal):
+            await self._settle(visit, hand, value)
+            return
+        visit.results[self._stage.units[0].bloc.name] = UnitResult(value, began_ns, ended_ns)
         await self._settle(visit, hand, None)
 
     async def _settle(self, visit: Visit, hand: Hand, refusal: Refusal | None) -> None:
