@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cableway.assembly import Assembly
@@ -25,6 +26,7 @@ from cableway.context import RunFacts
 from cableway.definition import DOCUMENT_FORMAT, PipelineDefinition
 from cableway.errors import EXIT_LEASE_LOST, EXIT_OK, CablewayError, SettingsError
 from cableway.letters import DeadLetterBox
+from cableway.progress import Progress
 from cableway.references import with_parameters
 from cableway.report import exit_code_of, final_line, problem_of, say, state_of
 from cableway.settings import Settings, environment, read_settings
@@ -159,7 +161,14 @@ class _Job:
         try:
             self._assembly = assembly = self._assemble()
             letters = DeadLetterBox(self._telemetry.span_context)
-            attempt = Attempt(assembly, self._opened.store, self._lease, letters, self._telemetry.observers)
+            attempt = Attempt(
+                assembly,
+                self._opened.store,
+                self._lease,
+                letters,
+                self._telemetry.observers,
+                watch=partial(Progress, interval_s=self._settings.progress_s),
+            )
             self._attempt = attempt
             heartbeat = Heartbeat(
                 self._opened.another, self._lease, attempt.lease_lost, attempt.cancel, taken_at=self._asked_at

@@ -90,6 +90,8 @@ class Settings:
     """Folder for log files (``LOG_DIR``)."""
     pipelines_logs_dir: str | None = None
     """Folder in which each run gets one of its own (``PIPELINES_LOGS_DIR``, in either case)."""
+    progress_s: float = 30.0
+    """Seconds between two lines on how far a run is (``CABLEWAY_PROGRESS_S``); 0: none, and no table on a terminal."""
     blocs: tuple[str, ...] = ()
     """Modules that bring bloc types (``CABLEWAY_BLOCS``, by comma)."""
     secrets: tuple[str, ...] = ("env:", "file:")
@@ -119,6 +121,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         log_levels=_levels(known.text("LOG_LEVELS") or ""),
         log_dir=known.text("LOG_DIR"),
         pipelines_logs_dir=known.text("PIPELINES_LOGS_DIR") or known.text("pipelines_logs_dir"),
+        progress_s=known.seconds("CABLEWAY_PROGRESS_S", default=30.0),
         blocs=known.words("CABLEWAY_BLOCS"),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),
         otel_variables=known.beginning("OTEL_", "CABLEWAY_TELEMETRY_", "CABLEWAY_LOCAL_SPANS"),
