@@ -24,7 +24,9 @@ class LocalSpans:
 
     def __init__(self, threshold: int, limit: int = SPANS_LIMIT) -> None:
         self.threshold = threshold
-        self.made = 0
+        self.left_out = 0
+        """Spans that were given and are not among those that `spans` returned."""
+        self._given = 0
         self._limit = limit
         self._sure: list[ItemTrail] = []
         self._sure_spans = 0
@@ -34,8 +36,7 @@ class LocalSpans:
 
     def keep(self, trail: ItemTrail) -> None:
         """Take *trail* as one that is kept for sure or as part of the sample, if there is room for it."""
-        count = trail.span_count
-        self.made += count
+        count = self._count(trail)
         sure = trail.notes.wanted or trail.outcome in BAD_OUTCOMES
         if sure and self._sure_spans + count <= self._limit // 2:
             self._sure.append(trail)
@@ -47,8 +48,15 @@ class LocalSpans:
 
     def keep_late(self, span: SpanRecord) -> None:
         """Take a child's span that came home after its item had ended."""
-        self.made += 1
+        self._given += 1
         self._late.append(span)
+
+    def _count(self, trail: ItemTrail) -> int:
+        count = trail.span_count
+        if not trail.counted:
+            trail.counted = True
+            self._given += count
+        return count
 
     def _thin(self) -> None:
         while self._sampled_spans > self._limit // 2 and len(self._sampled) > 1:
@@ -63,10 +71,11 @@ class LocalSpans:
         kept = [first]
         seen: set[int] = set()
         for trail in (*self._sure, *slowest, *self._sampled):
-            if id(trail) in seen or len(kept) + trail.span_count > self._limit:
+            if id(trail) in seen or len(kept) + self._count(trail) > self._limit:
                 continue
             seen.add(id(trail))
             kept += build(trail)
         there = {span.span_id for span in kept}
         kept += [span for span in self._late if span.parent_id in there][: self._limit - len(kept)]
+        self.left_out = self._given - (len(kept) - 1)
         return kept

@@ -98,6 +98,8 @@ class ItemTrail:
     """Where sampling put it: kept while it is below the threshold."""
     offered: bool = False
     """It has been given to the exporter."""
+    counted: bool = False
+    """It has been given to the local copy."""
 
     @property
     def began_ns(self) -> int:
@@ -250,16 +252,23 @@ def _by_bloc(marks: Sequence[BlocMark]) -> dict[str, dict[str, list[BlocMark]]]:
 
 
 def _fit_in(children: Sequence[SpanRecord], spans: Sequence[SpanRecord]) -> None:
-    """Cut the hook's own microseconds off a child's span, which else sticks out of the unit that it measures."""
-    parents = {span.span_id: span for span in spans}
+    """Make units and the children within them agree on when it began and ended.
+
+    The hook's own microseconds stick out of the unit: they are cut off. The flow hears of the start of
+    a unit that failed in a child only with its end: there the child knows better, and the wait is over.
+    """
+    places = {span.span_id: place for place, span in enumerate(spans)}
     for child in children:
-        parent = parents.get(child.parent_id or "")
-        if parent is None:
+        place = places.get(child.parent_id or "")
+        if place is None:
             continue
-        if 0 < parent.start_ns - child.start_ns < HOOK_NS:
-            child.start_ns = parent.start_ns
-        if 0 < child.end_ns - parent.end_ns < HOOK_NS:
-            child.end_ns = parent.end_ns
+        unit, before = spans[place], spans[place - 1]
+        if 0 < unit.start_ns - child.start_ns < HOOK_NS:
+            child.start_ns = unit.start_ns
+        elif child.start_ns < unit.start_ns and before.attributes[SPAN_TYPE] == "wait":
+            unit.start_ns = before.end_ns = max(child.start_ns, before.start_ns)
+        if 0 < child.end_ns - unit.end_ns < HOOK_NS:
+            child.end_ns = unit.end_ns
 
 
 def error_code(error: BaseException) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -13,51 +15,18 @@ from typing import Any
 
 import pytest
 
-from cableway.context import RunFacts
 from cableway.items import WorkItem
 from cableway.store.port import RunState
 from cableway.telemetry import record
 from cableway.telemetry.export import Exported
 from cableway.telemetry.run import RunTelemetry
-from cableway.telemetry.settings import TelemetrySettings
-from cableway.telemetry.worker import SpanHook
 from tests.fixtures.collector import Collector, Reply
 from tests.fixtures.hand_flow import HandFlow
+from tests.integration.telemetry.bare import FACTS, settings, work
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-FACTS = RunFacts(run_id="r1", pipeline="flights")
 # Over the deadline a slow machine may need a little for what is not telemetry's.
 GRACE_S = 1.0
-
-
-def settings(url: str, **environ: str) -> TelemetrySettings:
-    return TelemetrySettings.from_environ(
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_METRICS_EXPORTER": "none", "OTEL_BSP_SCHEDULE_DELAY": "20"} | environ
-    )
-
-
-def work(telemetry: RunTelemetry, items: int = 20) -> Exported:
-    """Run *items* items, each with a unit in a child, and flush."""
-    flow = HandFlow(telemetry.observers)
-    hook = SpanHook()
-    for number in range(items):
-        item = WorkItem(number, job_id=str(number))
-        flow.pass_stage(item, "load")
-        flow.queue(item, "clean")
-        flow.start(item, "clean")
-        for observer in telemetry.observers:
-            carrier = observer.carrier(item, "clean", "clean")
-            assert carrier is not None
-            with hook.unit(carrier, "clean", "clean", item.job_id):
-                pass
-            observer.worker_reported("clean", "clean", hook.drain())
-        flow.finish(item, "clean")
-        flow.end(item)
-    flow.stop()
-    telemetry.end(RunState.SUCCEEDED, 0, counts={"emitted": items})
-    exported = telemetry.flush()
-    assert exported is not None
-    return exported
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
@@ -226,6 +195,7 @@ BAD = {
     "bad DNS": lambda: only("http://collector.invalid:4318"),
     "no URL": lambda: only("collector:4318"),
     "no port": lambda: only("http://127.0.0.1:99999"),
+    "a header that cannot be sent": lambda: only("http://user:canary-secret@127.0.0.1:1"),
     "spaces": lambda: only("http://127.0.0.1:4318/a b\r\nX: y"),
     "unroutable": lambda: only("http://192.0.2.1:4318"),
 }
@@ -236,7 +206,12 @@ BAD = {
 def test_a_bad_collector_costs_at_most_the_deadline(name: str, caplog: pytest.LogCaptureFixture) -> None:
     with contextmanager(BAD[name])() as url, caplog.at_level(logging.WARNING):
         telemetry = RunTelemetry(
-            settings(url, CABLEWAY_TELEMETRY_FLUSH_S="1", OTEL_METRICS_EXPORTER="otlp"),
+            settings(
+                url,
+                CABLEWAY_TELEMETRY_FLUSH_S="1",
+                OTEL_METRICS_EXPORTER="otlp",
+                OTEL_EXPORTER_OTLP_HEADERS="api-key=canary-secret",
+            ),
             FACTS,
         )
         began = time.monotonic()
@@ -246,6 +221,50 @@ def test_a_bad_collector_costs_at_most_the_deadline(name: str, caplog: pytest.Lo
     assert (exported.sent, exported.dropped) == (0, exported.made)
     assert exported.reason
     assert "spans were not delivered" in caplog.text
+    assert "canary-secret" not in caplog.text
+
+
+SCRIPT = """
+import sys
+for name in sys.argv[2:]:
+    sys.modules[name] = None
+from tests.integration.telemetry.bare import FACTS, RunTelemetry, settings, work
+telemetry = RunTelemetry(settings(sys.argv[1], CABLEWAY_TELEMETRY_FLUSH_S="1", OTEL_METRICS_EXPORTER="otlp"), FACTS)
+print(work(telemetry, 5).dropped)
+"""
+
+
+@pytest.mark.promise("P20")
+def test_a_hanging_collector_does_not_hold_the_process(collector: Collector) -> None:
+    collector.always = Reply(hang=True)
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, collector.url], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert int(done.stdout) == 31
+    # Most of it is the start of Python and the tests' own imports.
+    assert time.monotonic() - began < 15
+
+
+def test_without_opentelemetry_spans_are_sent_all_the_same(collector: Collector) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, collector.url, "opentelemetry"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert (int(done.stdout), len(collector.spans)) == (0, 31)
+    assert _texts(collector.resources[0])["service.name"] == "cableway"
+    assert collector.metrics == {}
+
+
+@pytest.mark.chaos
+def test_a_million_spans_against_a_slow_collector_add_up(collector: Collector) -> None:
+    collector.delay_s = 0.5
+    exported = work(RunTelemetry(settings(collector.url), FACTS), items=1_000_000 // 6)
+    assert exported.made == 1_000_000 // 6 * 6 + 1
+    assert exported.dropped == exported.made - len(collector.spans) > 0
 
 
 def test_nothing_arrives_after_it_was_counted_as_lost(collector: Collector) -> None:

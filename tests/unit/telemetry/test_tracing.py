@@ -287,6 +287,18 @@ def test_items_on_their_way_are_counted_by_stage() -> None:
     assert traced.observer.depths() == {"load": (0, 1), "clean": (1, 0), "store": (1, 0)}
 
 
+def test_a_small_run_is_kept_whole() -> None:
+    local = LocalSpans(SPACE)
+    spans = TrailSpans(TRACE, RUN, "", Clock(), {})
+    observer = TraceObserver(spans, threshold=SPACE, local=local)
+    flow = HandFlow([observer])
+    for _ in range(20):
+        flow.pass_all(WorkItem(1))
+    flow.stop()
+    kept = local.spans(SpanRecord(TRACE, RUN, None, "run x", 1, 2, {}), observer.slowest(), spans.of)
+    assert (len(kept), local.left_out) == (1 + 20 * 7, 0)
+
+
 def test_the_local_copy_stays_small_and_even() -> None:
     local = LocalSpans(SPACE)
     spans = TrailSpans(TRACE, RUN, "", Clock(), {})
@@ -310,6 +322,7 @@ def test_the_local_copy_stays_small_and_even() -> None:
     first = SpanRecord(TRACE, RUN, None, "run x", 1, 2, {})
     kept = local.spans(first, observer.slowest(), build)
     assert len(kept) <= 1_000
+    assert local.left_out > 0
     assert built < 400
     by_id = {str(span.attributes[record.ITEM_ID]): span for span in kept if span.name == "item"}
     assert {"7", "4907", "100"} <= by_id.keys()
