@@ -88,7 +88,7 @@ class _Budget:
             raise refusal from None
         wait_s = next(self._waits)
         if time.monotonic() + wait_s >= self._until:
-            tried = f" (tried for {self._budget_s:g} s)" if self._budget_s else ""
+            tried = f" (tried for {round(self._budget_s, 1):g} s)" if self._budget_s else ""
             raise UnavailableError(f"{refusal}{tried}") from None
         return wait_s
 

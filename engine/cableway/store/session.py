@@ -41,8 +41,10 @@ class Session:
         """Send the statement *name* and return its rows."""
         until = time.monotonic() + self._patience_s
         while True:
+            # Goes on trying by itself until the time is up.
+            executor = self._connected(until)
             try:
-                return self._connected(until).rows(name, **parameters)
+                return executor.rows(name, **parameters)
             except UnavailableError:
                 if self._in_transaction or time.monotonic() + RETRY_S >= until:
                     raise
