@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +63,10 @@ class Pace:
         self._queue_sizes = queue_sizes
         self._looks: deque[tuple[float, tuple[int, ...]]] = deque()
 
+    def begin(self, at_s: float) -> None:
+        """Nothing has come to be yet."""
+        self._looks.append((at_s, (0,) * len(self._queue_sizes)))
+
     def look(self, stages: Sequence[StageStatistics], at_s: float) -> tuple[StageProgress, ...]:
         """The stages with their rates, at a reading of a clock that only goes forward."""
         through = tuple(stage.queued - stage.waiting - stage.in_work for stage in stages)
@@ -81,7 +84,7 @@ class Pace:
                 waiting=stage.waiting,
                 failed=stage.failed,
                 queue_size=size,
-                rate_per_s=(now - then) / passed_s if passed_s > 0 else 0.0,
+                rate_per_s=max(0, now - then) / passed_s if passed_s > 0 else 0.0,
             )
             for stage, size, now, then in zip(stages, self._queue_sizes, through, before, strict=True)
         )
@@ -124,6 +127,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._interval_s > 0:
+            self._pace.begin(asyncio.get_running_loop().time())
             if self._file.isatty():
                 self._table = _table(self._file, self._pipeline.config.pipeline_name)
             self._set_timer()
@@ -153,7 +157,7 @@ class Progress:
 
     def _look(self) -> tuple[StageProgress, ...]:
         stages = self._pipeline.stage_statistics()
-        return self._pace.look(stages, time.monotonic()) if stages else ()
+        return self._pace.look(stages, asyncio.get_running_loop().time()) if stages else ()
 
     def _say(self, stages: Sequence[StageProgress]) -> None:
         if stages:

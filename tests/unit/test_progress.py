@@ -112,7 +112,7 @@ def test_a_log_gets_a_line_each_interval_and_one_at_the_end(caplog: pytest.LogCa
     caplog.set_level(logging.INFO, "cableway.progress")
     FakeClock().run(shown_for(pipeline := Fake("fetch"), 35.0, 10.0, io.StringIO()))
     assert len(lines_logged(caplog)) == 4
-    assert lines_logged(caplog)[0].startswith("flights: fetch 30 done, 0 in flight, 20 waiting")
+    assert lines_logged(caplog)[0].startswith("flights: fetch 30 done, 0 in flight, 20 waiting, 3.0/s")
     assert pipeline.looks == 4, "it looks no more often than it speaks"
 
 
