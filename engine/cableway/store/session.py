@@ -95,7 +95,8 @@ class Session:
                 executor.connection.close()
 
     def _connected(self, until: float) -> Executor:
-        if self._executor is None:
+        if self._executor is None or self._executor.connection.closed:
+            self.close()
             connection = connect(self.settings, max(0.0, until - time.monotonic()))
             self._executor = Executor(connection, self.settings)
         return self._executor

@@ -163,5 +163,6 @@ def test_a_server_that_was_away_for_a_while_is_waited_for() -> None:
             starting.start()
             store.finish(claim.lease, SUCCESS)
             starting.join()
+            assert hasty.rows("pipeline_names") == [{"name": "flights"}]
             with pytest.raises(LeaseLostError):
                 store.beat(claim.lease)
