@@ -6,31 +6,31 @@ pipeline.yaml``, which needs no database. Exit codes are those of `cableway.erro
 
 from __future__ import annotations
 
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from cableway.stopping import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
-    from cableway.job import JobRequest
+    from cableway.opening import JobRequest
 
 USAGE = """\
 usage: python -m cableway RUN_ID
        python -m cableway run NAME [-p KEY=VALUE ...] [--key KEY]
        python -m cableway run --file PIPELINE [-p KEY=VALUE ...]
+       python -m cableway --version | --help
 
-Runs a pipeline once. The database is named by DATABASE_URL, or by DATABASE_HOST and its siblings.
+Runs a pipeline once and prints one JSON object as its last line. The database is named by
+DATABASE_URL, or by DATABASE_HOST and its siblings; with --file none is needed.
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, signals: Signals | None = None) -> int:
     """Run once and return the exit code."""
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGINT, _leave)
     words = sys.argv[1:] if arguments is None else arguments
-    if words in (["-h"], ["--help"]):
+    if {"-h", "--help"} & set(words[:2]):
         sys.stdout.write(USAGE)
         return 0
     if words == ["--version"]:
@@ -45,51 +45,51 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     from cableway.job import run_job
 
-    return run_job(request)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """Before the run has begun there is nothing to drain."""
-    del number, frame
-    raise SystemExit(143)
+    return run_job(request, signals=signals)
 
 
 def _request(words: list[str]) -> JobRequest:
     if not words:
         raise ValueError("which run? Give a run id, or 'run NAME'")
-    from cableway.job import JobRequest
+    from cableway.opening import JobRequest
 
-    if words[0] != "run":
-        if len(words) > 1 or words[0].startswith("-"):
-            raise ValueError(f"unknown argument {words[-1]!r}")
-        return JobRequest(run_id=words[0])
-    return _run_request(words[1:], JobRequest)
+    if words[0] == "run":
+        return _run_request(words[1:], JobRequest)
+    for word in (*words[1:], words[0]):
+        if word.startswith("-") or word is not words[0]:
+            raise ValueError(f"unknown argument {word!r}")
+    return JobRequest(run_id=words[0])
 
 
 def _run_request(words: list[str], make: type[JobRequest]) -> JobRequest:
     pipeline: str | None = None
-    file: str | None = None
-    key: str | None = None
+    options: dict[str, str] = {}
     parameters: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
-        match word:
-            case "-p" | "--param":
-                name, equals, value = _value_of(word, rest).partition("=")
-                if not equals or not name:
-                    raise ValueError(f"{word} takes KEY=VALUE")
-                parameters[name] = value
-            case "--file":
-                file = _value_of(word, rest)
-            case "--key":
-                key = _value_of(word, rest)
-            case _ if word.startswith("-") or pipeline is not None:
-                raise ValueError(f"unknown argument {word!r}")
-            case _:
-                pipeline = word
-    if (pipeline is None) == (file is None):
+        option, equals, value = word.partition("=")
+        if option in {"-p", "--param", "--file", "--key"}:
+            value = value if equals else _value_of(option, rest)
+            if option in {"-p", "--param"}:
+                parameters.update([_parameter(option, value)])
+            elif option in options:
+                raise ValueError(f"{option} is given twice")
+            else:
+                options[option] = value
+        elif word.startswith("-") or pipeline is not None:
+            raise ValueError(f"unknown argument {word!r}")
+        else:
+            pipeline = word
+    if (pipeline is None) == ("--file" not in options):
         raise ValueError("run takes either the name of a pipeline or --file")
-    return make(pipeline=pipeline, file=file, key=key, parameters=parameters)
+    return make(pipeline=pipeline, file=options.get("--file"), key=options.get("--key"), parameters=parameters)
+
+
+def _parameter(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"{option} takes KEY=VALUE")
+    return name, value
 
 
 def _value_of(option: str, rest: Iterator[str]) -> str:
@@ -99,5 +99,24 @@ def _value_of(option: str, rest: Iterator[str]) -> str:
     return value
 
 
+def _leave(code: int) -> None:
+    """Exit; at once where a thread of somebody's would hold the process up for ever."""
+    import os
+    import threading
+
+    left = [
+        thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
+    ]
+    if left:
+        sys.stderr.write(f"cableway: threads are still at work and are left behind: {', '.join(left)}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    # Before anything slow is imported: as process 1 a signal that nobody handles is ignored.
+    _signals = Signals()
+    _signals.install()
+    _leave(main(signals=_signals))

@@ -1,255 +1,221 @@
 """
-One attempt: a container that holds a run's lease works it off and records what became of it.
+One attempt: a container that holds a run's lease lets the run's items through and says how it went.
 
 `Attempt` knows the run store's port, the flow and the blocs' protocol, and nothing of Postgres. It
-never raises for what happens to the run: `Attempt.work` returns the result, and it is recorded.
+never raises for what happens to the run: `Attempt.work` returns it, to be recorded.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import os
-import signal
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cableway.assembly import Assembly
-from cableway.blocs.kinds import Bloc, Ending
+from cableway.blocs.kinds import Bloc, Ending, ExporterBloc, LoaderBloc
 from cableway.errors import (
-    EXIT_INTERRUPTED,
     CablewayError,
+    FinalizeError,
     InterruptedRunError,
-    ItemsFailedError,
     LeaseLostError,
-    RunCancelledError,
+    RunFailedError,
     RunTimeoutError,
     SinkError,
+    SourceError,
 )
 from cableway.flow.clock import Clock
-from cableway.flow.observer import FlowEnded, Observer, Outcome
+from cableway.flow.observer import Observer
 from cableway.flow.pipeline import ETLPipeline
-from cableway.letters import DeadLetterBox
+from cableway.letters import DeadLetterBox, LetterPost
+from cableway.report import full_words_of, lack_of
+from cableway.stopping import Stop
+from cableway.threads import called
+from cableway.verdict import Verdict
 
 if TYPE_CHECKING:
+    from cableway.items import WorkItem
     from cableway.store.port import Lease, RunStore
 
 log = logging.getLogger("cableway.job")
 
-LETTERS_EVERY_S = 2.0
-"""Seconds between two writes of dead letters while a run goes on."""
+LOST_GRACE_S = 5.0
+"""Seconds that blocs get to close in when the lease is lost and another attempt may be at work."""
 
 
 @dataclass(slots=True)
 class Worked:
-    """What came of the items, before anything is recorded."""
+    """What came of the items, before anything is recorded. ``committed``: what the exporters held was kept."""
 
     counts: dict[str, int]
     error: BaseException | None
+    committed: bool = False
 
 
 class Attempt:
-    """Runs an assembled pipeline under a lease. *watch* is entered, with the flow, while items are on their way."""
+    """Runs an assembled pipeline under a lease, until it is through or *stop* says otherwise.
+
+    *watch* is entered, with the flow, while items are on their way.
+    """
 
     def __init__(
         self,
         assembly: Assembly,
         store: RunStore,
         lease: Lease,
-        letters: DeadLetterBox,
-        observers: Sequence[Observer],
+        stop: Stop,
         *,
+        observers: Sequence[Observer] = (),
+        span_context: Callable[[WorkItem], tuple[str, str] | None] | None = None,
         clock: Clock | None = None,
         watch: Callable[[ETLPipeline], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._assembly = assembly
         self._watch = watch
-        self._store = store
-        self._lease = lease
-        self._letters = letters
-        self._stopped_by: CablewayError | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tally = _Tally()
+        self._stop = stop
+        self._settings = assembly.definition.settings
+        self._verdict = Verdict(assembly.readers.sources, self._settings.max_errors, stop)
+        box = DeadLetterBox(assembly.payload, span_context)
+        self._post = LetterPost(box, store, lease, stop)
+        self._body: asyncio.Task[None] | None = None
+        self._cancelling: asyncio.Task[None] | None = None
+        self._closing: asyncio.Timeout | None = None
+        self._deadline: float | None = None
         self.pipeline = ETLPipeline(
-            assembly.config(), source=[assembly.root()], observers=(self._tally, letters, *observers), clock=clock
+            assembly.config(),
+            source=[assembly.root()],
+            observers=(self._verdict, box, *observers),
+            clock=clock,
         )
         assembly.register(self.pipeline)
 
-    @property
-    def lost(self) -> bool:
-        """Whether the lease is gone, so that nothing may be written any more."""
-        return isinstance(self._stopped_by, LeaseLostError)
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether a handler that could not be stopped may still be at work."""
-        return any(stage.abandoned for stage in self.pipeline.stage_statistics())
-
-    def lease_lost(self) -> None:
-        """Stop at once: another attempt may hold the run. Safe from any thread."""
-        self._stop_from_outside(LeaseLostError("the lease could not be renewed in time"), grace_s=0)
-
-    def cancel(self) -> None:
-        """End the run because somebody asked for it. Safe from any thread."""
-        self._stop_from_outside(RunCancelledError("the run was cancelled"), grace_s=self._grace_s)
-
     async def work(self) -> Worked:
         """Open the blocs, let the items through, close the blocs, and say how it went."""
-        self._loop = asyncio.get_running_loop()
-        error: BaseException | None = None
+        loop = asyncio.get_running_loop()
+        timeout_s = self._settings.timeout_s
+        self._deadline = None if timeout_s is None else loop.time() + timeout_s
         opened: list[Bloc] = []
-        with self._signals():
-            try:
-                await self._open(opened)
-                await self._run()
-            except Exception as exc:  # noqa: BLE001 - whatever it is becomes the run's recorded outcome
-                error = exc
-            error = self._stopped_by or error or self._too_many_errors()
-            await self._flush_letters()
-            error = await self._close(opened, error)
-        return Worked(self._counts(), error)
-
-    async def _open(self, opened: list[Bloc]) -> None:
-        for bloc in self._assembly.blocs.values():
-            opened.append(bloc)
-            if type(bloc).open is not Bloc.open:
-                await _call(bloc.open, self._assembly.context(bloc.name))
-
-    async def _run(self) -> None:
-        timeout_s = self._assembly.definition.settings.timeout_s
-        letters = asyncio.create_task(self._letters_now_and_then())
+        self._body = loop.create_task(self._open_and_flow(opened))
+        self._stop.listen(partial(_soon, loop, self._end_early))
+        self._post.start()
+        await asyncio.wait((self._body,))
+        error = self._outcome(self._body)
         try:
-            with self._watch(self.pipeline):
-                async with asyncio.timeout(timeout_s):
+            await self._post.close()
+        except CablewayError as unsent:
+            error = error or unsent
+        error = await self._close(opened, self._stop.reason if self._stop.lost else error)
+        self._stop.close()
+        return Worked(self._verdict.counts(), error, committed=error is None)
+
+    async def _open_and_flow(self, opened: list[Bloc]) -> None:
+        limit = asyncio.timeout_at(self._deadline)
+        try:
+            async with limit:
+                for bloc in self._assembly.blocs.values():
+                    opened.append(bloc)
+                    await self._open(bloc)
+                with self._watch(self.pipeline):
                     await self.pipeline.run()
         except TimeoutError:
-            if self.pipeline.is_running():
-                await self.pipeline.cancel(0)
-            raise RunTimeoutError(f"the run took longer than its timeout of {timeout_s:g} s") from None
-        finally:
-            letters.cancel()
+            if not limit.expired():
+                raise
+            raise self._too_slow() from None
+
+    async def _open(self, bloc: Bloc) -> None:
+        if type(bloc).open is Bloc.open:
+            return
+        try:
+            await called(bloc.open, self._assembly.context(bloc.name))
+        except CablewayError:
+            raise
+        except Exception as error:
+            raise lack_of(error) or _failing(bloc)(
+                f"bloc {bloc.name!r} could not start: {full_words_of(error)}"
+            ) from error
+
+    def _end_early(self) -> None:
+        """On the loop: there is a reason to stop, or a better one than before."""
+        loop, grace_s = asyncio.get_running_loop(), self._grace_s()
+        if self._closing is not None:
+            until = self._closing.when()
+            at_latest = loop.time() + grace_s
+            if until is None or at_latest < until:
+                self._closing.reschedule(at_latest)
+        elif self.pipeline.is_running():
+            self._cancelling = loop.create_task(self.pipeline.cancel(0.0 if self._stop.lost else grace_s))
+        elif self._body is not None and not self._body.done():
+            self._body.cancel()
+
+    def _grace_s(self) -> float:
+        return min(self._settings.grace_s, LOST_GRACE_S) if self._stop.lost else self._settings.grace_s
+
+    def _outcome(self, body: asyncio.Task[None]) -> BaseException | None:
+        reason = self._stop.reason
+        raised = None if body.cancelled() else body.exception()
+        if isinstance(reason, LeaseLostError):
+            return reason
+        through = not body.cancelled() and raised is None and self._verdict.complete
+        if reason is not None and not through:
+            return reason
+        error = self._verdict.error(raised)
+        return error if error is None else lack_of(error) or error
 
     async def _close(self, opened: Sequence[Bloc], error: BaseException | None) -> BaseException | None:
-        for bloc in opened:
-            if type(bloc).close is Bloc.close:
-                continue
-            try:
-                await _call(bloc.close, self._ending(error))
-            except Exception as exc:
-                log.debug("bloc %s failed to close", bloc.name, exc_info=True)
-                if error is None:
-                    error = exc if isinstance(exc, CablewayError) else SinkError(_naming(bloc, exc))
+        """Close every bloc, within what time there is; the first that cannot makes the others give up too."""
+        in_a_hurry = error is not None or self._stop.reason is not None
+        until = asyncio.get_running_loop().time() + self._grace_s() if in_a_hurry else self._deadline
+        bloc: Bloc | None = None
+        try:
+            async with asyncio.timeout_at(until) as self._closing:
+                for bloc in opened:
+                    if type(bloc).close is not Bloc.close:
+                        error = await self._closed(bloc, error)
+        except TimeoutError:
+            late = self._stop.reason or (self._too_slow() if error is None else None)
+            name = bloc.name if bloc is not None else ""
+            log.warning("bloc %s did not close in time; what it had not committed is given up", name)
+            error = error or late
+        return self._stop.reason if self._stop.lost else error
+
+    async def _closed(self, bloc: Bloc, error: BaseException | None) -> BaseException | None:
+        try:
+            await called(bloc.close, self._ending(error))
+        except Exception as failed:
+            log.debug("bloc %s failed to close", bloc.name, exc_info=True)
+            if error is not None:
+                return error
+            if isinstance(failed, CablewayError) and not isinstance(failed, SinkError | SourceError):
+                return failed
+            return FinalizeError(f"bloc {bloc.name!r} could not finish: {full_words_of(failed)}")
         return error
 
     def _ending(self, error: BaseException | None) -> Ending:
         match error:
             case None:
-                return Ending.COMPLETED_WITH_ERRORS if self._failed() else Ending.SUCCEEDED
+                return Ending.COMPLETED_WITH_ERRORS if self._verdict.failed else Ending.SUCCEEDED
             case InterruptedRunError() | LeaseLostError():
                 return Ending.INTERRUPTED
             case _:
                 return Ending.FAILED
 
-    def _too_many_errors(self) -> CablewayError | None:
-        failed = self._failed()
-        if failed <= self._allowed_errors():
-            return None
-        where, error = self._letters.first_error or ("an item", RuntimeError("unknown"))
-        message = f"{failed} item{'s' if failed != 1 else ''} failed, {self._allowed_errors()} allowed; first: {where}"
-        return ItemsFailedError(f"{message}: {_words(error)}")
-
-    def _allowed_errors(self) -> int:
-        allowed = self._assembly.definition.settings.max_errors
-        if isinstance(allowed, int):
-            return allowed
-        return int(float(allowed.rstrip("%")) / 100 * self._tally.emitted)
-
-    def _failed(self) -> int:
-        return self._tally.outcomes[Outcome.FAILED] + self._tally.outcomes[Outcome.LOST]
-
-    def _counts(self) -> dict[str, int]:
-        return {"emitted": self._tally.emitted, **{str(name): count for name, count in self._tally.outcomes.items()}}
-
-    async def _letters_now_and_then(self) -> None:
-        while True:
-            await asyncio.sleep(LETTERS_EVERY_S)
-            await self._flush_letters()
-
-    async def _flush_letters(self) -> None:
-        letters = self._letters.take()
-        if letters:
-            await asyncio.to_thread(self._store.add_dead_letters, self._lease, letters)
-
-    @property
-    def _grace_s(self) -> float:
-        return self._assembly.definition.settings.grace_s
-
-    def _stop_from_outside(self, reason: CablewayError, grace_s: float) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._stop, reason, grace_s)
-
-    def _stop(self, reason: CablewayError, grace_s: float) -> None:
-        if self._stopped_by is None:
-            self._stopped_by = reason
-            self._stopping = asyncio.ensure_future(self.pipeline.cancel(grace_s))
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT drain the run within its grace; the second one ends the process at once."""
-        loop = asyncio.get_running_loop()
-        caught: list[float] = []
-
-        def stop() -> None:
-            if caught:
-                os._exit(EXIT_INTERRUPTED)
-            caught.append(time.monotonic())
-            self._stop(InterruptedRunError("the run was stopped by a signal"), self._grace_s)
-
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.getsignal(number) for number in numbers}
-        try:
-            for number in numbers:
-                loop.add_signal_handler(number, stop)
-        except (RuntimeError, ValueError):
-            # Not the main thread: whoever owns the process owns its signals.
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-                signal.signal(number, before[number])
+    def _too_slow(self) -> RunTimeoutError:
+        return RunTimeoutError(f"the run took longer than its timeout of {self._settings.timeout_s:g} s")
 
 
-class _Tally(Observer):
-    """How many items there were, and how they ended."""
-
-    def __init__(self) -> None:
-        self.emitted = 0
-        self.outcomes = dict.fromkeys(Outcome, 0)
-
-    def run_ended(self, event: FlowEnded) -> None:
-        """Keep the flow's own account."""
-        self.emitted = event.emitted
-        self.outcomes.update(event.outcomes)
+def _failing(bloc: Bloc) -> type[RunFailedError]:
+    match bloc:
+        case LoaderBloc():
+            return SourceError
+        case ExporterBloc():
+            return SinkError
+        case _:
+            return RunFailedError
 
 
-async def _call(method: Callable[..., Awaitable[None] | None], *args: Any) -> None:
-    if inspect.iscoroutinefunction(method):
-        await method(*args)
-    else:
-        await asyncio.to_thread(method, *args)
-
-
-def _naming(bloc: Bloc, error: BaseException) -> str:
-    return f"bloc {bloc.name!r} could not finish: {_words(error)}"
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if not isinstance(error, CablewayError) else str(error)
+def _soon(loop: asyncio.AbstractEventLoop, tell: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(tell)

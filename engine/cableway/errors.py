@@ -6,7 +6,8 @@ CablewayError                   base; caught at the process boundary only       
   RunFailedError                the run failed, and that is recorded                    exit 3
     SourceError                 the source raised or cannot be read
       SourceChangedError        the source is not what it was when it was read before
-    SinkError                   an exporter could not write or finish
+    SinkError                   an exporter could not write
+      FinalizeError             a bloc could not finish after the last item; what it held is not kept
     ItemsFailedError            more items failed than `max_errors` allows
     AccountingError             emitted items and ended items differ: a bug, never hidden
     WorkersLostError            a pool's workers died more often than it may be rebuilt
@@ -129,10 +130,17 @@ class SourceChangedError(SourceError):
 
 
 class SinkError(RunFailedError):
-    """An exporter could not write, or could not finish what it had written."""
+    """An exporter could not write."""
 
     code = "sink_error"
     title = "An exporter failed"
+
+
+class FinalizeError(SinkError):
+    """A bloc could not finish after the last item, so what it held until then is not kept."""
+
+    code = "finalize"
+    title = "A bloc could not finish"
 
 
 class ItemsFailedError(RunFailedError):

@@ -7,16 +7,12 @@ is `run_job`; it returns the exit code and has printed one JSON object as its la
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from cableway.assembly import Assembly
 from cableway.attempt import Attempt, Worked
@@ -24,95 +20,55 @@ from cableway.blocs.kinds import Bloc, Resources
 from cableway.catalog import Catalog
 from cableway.context import RunFacts
 from cableway.definition import DOCUMENT_FORMAT, PipelineDefinition
-from cableway.errors import EXIT_LEASE_LOST, EXIT_OK, CablewayError, SettingsError
-from cableway.letters import DeadLetterBox
+from cableway.errors import (
+    EXIT_LEASE_LOST,
+    EXIT_OK,
+    CablewayError,
+    InterruptedRunError,
+    LeaseLostError,
+    RecordError,
+    RunCancelledError,
+)
+from cableway.logs import log_to_stderr, name_the_run
+from cableway.opening import JobRequest, Opened, open_run
 from cableway.progress import Progress
 from cableway.references import with_parameters
-from cableway.report import exit_code_of, final_line, problem_of, say, state_of
+from cableway.report import complain, exit_code_of, final_line, lack_of, problem_of, say, state_of
 from cableway.settings import Settings, environment, read_settings
+from cableway.stopping import Signals, Stop
 from cableway.store.heartbeat import Heartbeat
-from cableway.store.port import Claimed, Ended, Held, Lease, RunRecord, RunResult, RunState, RunStore
+from cableway.store.port import Claimed, Ended, Held, RunRecord, RunResult, RunState, SpanRow
 from cableway.telemetry.run import RunTelemetry
 from cableway.telemetry.settings import TelemetrySettings
+from cableway.threads import run_to_end
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["JobRequest", "run_job"]
 
 log = logging.getLogger("cableway.job")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest:
-    """What to run: a recorded run by its id, a pipeline by name (recorded first), or a file (no database)."""
+def run_job(request: JobRequest, variables: Mapping[str, str] | None = None, *, signals: Signals | None = None) -> int:
+    """Run *request* to its end and return the exit code. Raises nothing that is the run's own.
 
-    run_id: str | None = None
-    pipeline: str | None = None
-    file: str | None = None
-    key: str | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(slots=True)
-class Opened:
-    """A store with a run in it, and how to open another one like it for the heartbeat."""
-
-    store: RunStore
-    another: Callable[[], RunStore]
-    run_id: str
-
-
-def run_job(request: JobRequest, variables: Mapping[str, str] | None = None) -> int:
-    """Run *request* to its end and return the exit code. Raises nothing that is the run's own."""
+    *variables* take the place of the environment. *signals*, if they were installed, end the process before
+    there is a run, and from then on drain it.
+    """
     run_id = request.run_id
+    variables = environment() if variables is None else variables
     try:
         settings = read_settings(variables)
-        _log_to_stderr(settings)
-        opened = _open(request, settings)
+        log_to_stderr(settings)
+        opened = open_run(request, settings)
         run_id = opened.run_id
-        return _claim_and_run(opened, settings)
-    except CablewayError as error:
-        return _not_run(run_id, error, debug=log.isEnabledFor(logging.DEBUG))
+        try:
+            return _claim_and_run(opened, settings, variables, signals)
+        finally:
+            opened.store.close()
+    except Exception as error:  # noqa: BLE001 - the process's boundary
+        return _not_run(run_id, lack_of(error) or error)
 
 
-def _open(request: JobRequest, settings: Settings) -> Opened:
-    if request.file is not None:
-        return _open_file(request, settings)
-    from cableway.store.postgres import PostgresRunStore
-
-    database = settings.state_database
-    run_id = request.run_id
-    if run_id is None:
-        run_id = _record(request, settings)
-    store = PostgresRunStore(database)
-    return Opened(store, lambda: PostgresRunStore(database, patience_s=0), run_id)
-
-
-def _record(request: JobRequest, settings: Settings) -> str:
-    from cableway.runs import RunRequest, record_run
-    from cableway.store.connect import connect
-    from cableway.store.executor import Executor
-
-    if request.pipeline is None:
-        raise SettingsError("which run? Give a run id, or the name of a pipeline")
-    database = settings.state_database
-    with connect(database) as connection:
-        wanted = RunRequest(pipeline=request.pipeline, texts=request.parameters, key=request.key)
-        return record_run(Executor(connection, database), wanted).run_id
-
-
-def _open_file(request: JobRequest, settings: Settings) -> Opened:
-    from cableway.checks import check_document, read_document
-    from cableway.parameters import parameters_from_text
-    from cableway.store.memory import MemoryRunStore
-
-    definition = check_document(read_document(str(request.file)), catalog=Catalog(settings.blocs))
-    store = MemoryRunStore()
-    parameters = parameters_from_text(definition.parameters, request.parameters)
-    run_id = store.add_run(definition, parameters, key=request.key)
-    return Opened(store, lambda: store, run_id)
-
-
-def _claim_and_run(opened: Opened, settings: Settings) -> int:
+def _claim_and_run(opened: Opened, settings: Settings, variables: Mapping[str, str], signals: Signals | None) -> int:
     asked_at = time.monotonic()
     claim = opened.store.claim(opened.run_id)
     if isinstance(claim, Held):
@@ -122,68 +78,83 @@ def _claim_and_run(opened: Opened, settings: Settings) -> int:
         claim = opened.store.claim(opened.run_id)
     match claim:
         case Claimed():
-            return _Job(opened, claim, settings, asked_at).run()
+            stop = Stop()
+            if signals is not None:
+                signals.drain_by(partial(stop.ask, InterruptedRunError("the run was stopped by a signal")))
+            return _Job(opened, claim, settings, variables, stop).run(asked_at)
         case Held():
-            return _nothing_to_do(opened.run_id, RunState.RUNNING, "held")
+            return _nothing_to_do(opened.run_id, RunState.RUNNING, "another attempt holds it")
         case Ended():
-            return _nothing_to_do(opened.run_id, claim.state, "ended")
+            return _nothing_to_do(opened.run_id, claim.state, "it has ended")
 
 
 class _Job:
     """A claimed run on its way to its record."""
 
-    def __init__(self, opened: Opened, claim: Claimed, settings: Settings, asked_at: float) -> None:
+    def __init__(
+        self, opened: Opened, claim: Claimed, settings: Settings, variables: Mapping[str, str], stop: Stop
+    ) -> None:
         self._opened = opened
-        self._lease: Lease = claim.lease
-        self._run: RunRecord = claim.run
+        self._lease = claim.lease
+        self._run = claim.run
         self._settings = settings
-        self._asked_at = asked_at
-        self._facts = _facts(claim.run, claim.lease)
+        self._stop = stop
+        self._facts = _facts(claim)
         self._assembly: Assembly | None = None
         self._attempt: Attempt | None = None
         self._telemetry = RunTelemetry(
-            TelemetrySettings.from_environ(environment()),
+            TelemetrySettings.from_environ(variables),
             self._facts,
             traceparent=claim.run.traceparent,
             tracestate=claim.run.tracestate,
             trace_id=claim.run.trace_id,
         )
 
-    def run(self) -> int:
-        """Work, record, say how it ended; the exit code."""
-        result = self._result(self._worked())
-        code = self._record(result)
-        say(final_line(self._run.run_id, self._lease.attempt, replace(result, exit_code=code)))
-        _leave_if_abandoned(self._attempt, code)
-        return code
+    def run(self, asked_at: float) -> int:
+        """Work, record, say how it ended; the exit code. *asked_at* is when the lease was asked for."""
+        name_the_run(self._run.run_id, self._telemetry.trace_id, self._telemetry.span_id)
+        if self._run.state is RunState.CANCELLING:
+            self._cancel()
+        heartbeat = Heartbeat(self._opened.another, self._lease, self._lost, self._cancel, taken_at=asked_at)
+        heartbeat.start()
+        try:
+            worked = self._worked()
+        finally:
+            heartbeat.stop()
+        if isinstance(worked.error, CablewayError) and not isinstance(worked.error, LeaseLostError):
+            _complain_of(worked.error)  # of a lost lease the heartbeat has spoken
+        result = self._recorded(self._result(worked), lost=isinstance(worked.error, LeaseLostError))
+        say(final_line(self._run.run_id, self._lease.attempt, result))
+        return result.exit_code
+
+    def _lost(self) -> None:
+        self._stop.ask(LeaseLostError("the lease could not be renewed in time"))
+
+    def _cancel(self) -> None:
+        self._stop.ask(RunCancelledError("the run was cancelled"))
 
     def _worked(self) -> Worked:
         try:
             self._assembly = assembly = self._assemble()
-            letters = DeadLetterBox(self._telemetry.span_context)
-            attempt = Attempt(
+            self._attempt = attempt = Attempt(
                 assembly,
                 self._opened.store,
                 self._lease,
-                letters,
-                self._telemetry.observers,
+                self._stop,
+                observers=self._telemetry.observers,
+                span_context=self._telemetry.span_context,
                 watch=partial(Progress, interval_s=self._settings.progress_s),
             )
-            self._attempt = attempt
-            heartbeat = Heartbeat(
-                self._opened.another, self._lease, attempt.lease_lost, attempt.cancel, taken_at=self._asked_at
-            )
-            heartbeat.start()
-            try:
-                return asyncio.run(attempt.work())
-            finally:
-                heartbeat.stop()
-        except CablewayError as error:
-            log.debug("the run failed", exc_info=True)
-            return Worked({}, error)
-        except Exception as error:
-            log.exception("an error that nobody foresaw ended the run")
-            return Worked({}, error)
+            worked = run_to_end(attempt.work())
+            error = worked.error
+        except CablewayError as early:
+            worked, error = Worked({}, early), early
+        except Exception as early:  # noqa: BLE001 - whatever it is becomes the run's recorded outcome
+            error = lack_of(early) or early
+            worked = Worked({}, error)
+        if error is not None and not isinstance(error, CablewayError):
+            log.error("an error that nobody foresaw ended the run", exc_info=error)
+        return worked
 
     def _assemble(self) -> Assembly:
         catalog = Catalog(self._settings.blocs)
@@ -198,9 +169,7 @@ class _Job:
 
     def _result(self, worked: Worked) -> RunResult:
         error, assembly, attempt = worked.error, self._assembly, self._attempt
-        if error is not None:
-            log.error("%s", problem_of(error)["detail"])
-        rows_in, rows_out = assembly.rows_in_and_out() if assembly else (0, 0)
+        rows_in, rows_out = assembly.rows_in_and_out(committed=worked.committed) if assembly else (0, 0)
         return RunResult(
             state=state_of(error, worked.counts.get("failed", 0) + worked.counts.get("lost", 0)),
             exit_code=exit_code_of(error),
@@ -210,27 +179,36 @@ class _Job:
             stages=assembly.stage_records(attempt.pipeline) if assembly and attempt else [],
             problem=problem_of(error) if error is not None else None,
             trace_id=self._telemetry.trace_id,
-            outputs=assembly.outputs() if assembly and error is None else {},
+            outputs=assembly.outputs() if assembly and worked.committed else {},
         )
 
-    def _record(self, result: RunResult) -> int:
+    def _recorded(self, result: RunResult, *, lost: bool) -> RunResult:
+        """*result* as it is once it is recorded; with the exit code that says so where it could not be."""
         spans = self._telemetry.end(
             result.state, result.exit_code, counts=result.counts, problem=result.problem, stages=result.stages
         )
         exported = self._telemetry.flush()
-        if isinstance(self._attempt, Attempt) and self._attempt.lost:
-            return EXIT_LEASE_LOST
+        result = replace(result, spans_dropped=exported.dropped if exported is not None else 0)
+        if lost:
+            return result
         try:
             if spans:
-                self._opened.store.add_spans(self._lease, spans)
-            dropped = exported.dropped if exported is not None else 0
-            self._opened.store.finish(self._lease, replace(result, spans_dropped=dropped))
-        except CablewayError as error:
-            sys.stderr.write(f"cableway: the outcome could not be recorded: {error}\n")
-            return EXIT_LEASE_LOST
-        finally:
-            self._opened.store.close()
-        return result.exit_code
+                self._keep_spans(spans)
+            self._opened.store.finish(self._lease, result)
+        except Exception as error:
+            log.debug("not recorded", exc_info=True)
+            unrecorded = RecordError(f"the outcome ({result.state}) could not be recorded: {error}")
+            complain(str(unrecorded))
+            return replace(result, exit_code=EXIT_LEASE_LOST, problem=result.problem or unrecorded.problem())
+        return result
+
+    def _keep_spans(self, spans: Sequence[SpanRow]) -> None:
+        try:
+            self._opened.store.add_spans(self._lease, spans)
+        except LeaseLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - telemetry never changes the outcome
+            log.warning("the local copy of the spans could not be kept: %s", error)
 
 
 def _definition(run: RunRecord, catalog: Catalog) -> PipelineDefinition:
@@ -242,14 +220,15 @@ def _definition(run: RunRecord, catalog: Catalog) -> PipelineDefinition:
     return check_document(run.document, catalog=catalog)
 
 
-def _facts(run: RunRecord, lease: Lease) -> RunFacts:
+def _facts(claim: Claimed) -> RunFacts:
+    run = claim.run
     return RunFacts(
         run_id=run.run_id,
         pipeline=run.pipeline,
         version=run.version,
         line=run.line,
-        attempt=lease.attempt,
-        lease_token=lease.token,
+        attempt=claim.lease.attempt,
+        lease_token=claim.lease.token,
         parameters=run.parameters,
         scheduler_name=run.scheduler_name,
         trigger_name=run.trigger_name,
@@ -257,33 +236,25 @@ def _facts(run: RunRecord, lease: Lease) -> RunFacts:
     )
 
 
-def _nothing_to_do(run_id: str, state: RunState, reason: str) -> int:
-    result = RunResult(state=state, exit_code=EXIT_OK, counts={})
-    log.info("run %s: nothing to do, it is %s", run_id, state if reason == "ended" else "another attempt's")
-    say(final_line(run_id, 0, result))
+def _nothing_to_do(run_id: str, state: RunState, why: str) -> int:
+    log.info("run %s: nothing to do, %s", run_id, why)
+    say(final_line(run_id, 0, RunResult(state=state, exit_code=EXIT_OK, counts={})))
     return EXIT_OK
 
 
-def _not_run(run_id: str | None, error: CablewayError, *, debug: bool) -> int:
-    if debug:
-        log.debug("not run", exc_info=error)
-    sys.stderr.write(f"cableway: {error}\n")
-    for fault in error.faults:
-        if fault.message not in str(error):
-            sys.stderr.write(f"  {fault.pointer}: {fault.message}\n")
+def _not_run(run_id: str | None, error: Exception) -> int:
+    if isinstance(error, CablewayError):
+        _complain_of(error)
+    else:
+        log.error("an error that nobody foresaw, before there was a run", exc_info=error)
     result = RunResult(state=state_of(error, 0), exit_code=exit_code_of(error), counts={}, problem=problem_of(error))
     say(final_line(run_id, 0, result))
     return result.exit_code
 
 
-def _leave_if_abandoned(attempt: Attempt | None, code: int) -> None:
-    """A handler that cannot be stopped must not keep a finished process alive."""
-    if attempt is not None and attempt.abandoned:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name, level in settings.log_levels.items():
-        logging.getLogger(name).setLevel(level)
+def _complain_of(error: CablewayError) -> None:
+    """One message on stderr, its faults below it; where it came from only with ``LOG_LEVEL=DEBUG``."""
+    log.debug("the error came from here", exc_info=error)
+    told = str(error)
+    faults = [f"\n  {fault.pointer or '/'}: {fault.message}" for fault in error.faults if fault.message not in told]
+    complain(told + "".join(faults))

@@ -2,70 +2,160 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
-from cableway.errors import ItemError
+from cableway.errors import CablewayError, ItemError, LeaseLostError, RecordError
 from cableway.flow.observer import Observer
 from cableway.store.port import DeadLetter
+from cableway.store.storable import storable_json
+from cableway.threads import in_thread
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
+    from cableway.stopping import Stop
+    from cableway.store.port import Lease, RunStore
+
+log = logging.getLogger("cableway.job")
 
 PAYLOAD_LIMIT = 256 * 1024
 """Bytes of JSON above which a payload is left out and only its size is kept."""
-
+CROWDED_LETTERS = 500
+"""Letters at which the next group is stored at once."""
 KEPT_AT_MOST = 10_000
-"""Letters waiting to be written; beyond it the oldest are counted and let go."""
+"""Letters that wait to be stored; what comes beyond them is counted and not kept."""
+KEPT_BYTES = 32 * 1024 * 1024
+"""Bytes of payload that wait to be stored; beyond them letters are kept without."""
+STORE_EVERY_S = 2.0
+"""Seconds between two groups while a run goes on."""
+
+_MEMBERS_LIMIT = 10_000
 
 
 class DeadLetterBox(Observer):
-    """Gathers failed units; the job takes them out with `take` and stores them."""
+    """Gathers failed units until they are taken out. *payload* gives what of an item's data is worth keeping."""
 
-    def __init__(self, span_context: Callable[[WorkItem], tuple[str, str] | None] | None = None) -> None:
-        self._letters: list[DeadLetter] = []
-        self._span_context = span_context
-        self.first_error: tuple[str, BaseException] | None = None
+    def __init__(
+        self,
+        payload: Callable[[WorkItem], Any] | None = None,
+        span_context: Callable[[WorkItem], tuple[str, str] | None] | None = None,
+    ) -> None:
+        self.crowded = asyncio.Event()
         self.left_out = 0
+        self._letters: list[DeadLetter] = []
+        self._bytes = 0
+        self._payload = payload
+        self._span_context = span_context
 
     def item_failed(
         self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
     ) -> None:
-        """Keep the unit as a letter until the job stores it."""
-        if self.first_error is None:
-            self.first_error = (f"stage {stage!r}, bloc {bloc!r}, item {item.job_id!r}", error)
+        """Keep the unit as a letter until it is stored."""
         if len(self._letters) >= KEPT_AT_MOST:
             self.left_out += 1
             return
-        context = self._span_context(item) if self._span_context is not None else None
-        self._letters.append(_letter(item, stage, bloc, error, attempts, context))
+        payload, size_bytes = payload_of(item.data if self._payload is None else self._payload(item))
+        if self._bytes + size_bytes > KEPT_BYTES:
+            payload = None
+        if payload is not None:
+            self._bytes += size_bytes
+        trace_id, span_id = (self._span_context(item) if self._span_context is not None else None) or (None, None)
+        letter = DeadLetter(
+            item_id=item.job_id,
+            stage=stage,
+            bloc=bloc,
+            error_type=error_type(error),
+            message=str(error) or type(error).__name__,
+            stack=_stack(error),
+            attempts=attempts,
+            payload=payload,
+            payload_bytes=size_bytes,
+            trace_id=trace_id,
+            span_id=span_id,
+        )
+        self._letters.append(letter)
+        if len(self._letters) >= CROWDED_LETTERS or self._bytes > KEPT_BYTES // 4:
+            self.crowded.set()
 
-    def take(self) -> Sequence[DeadLetter]:
+    def take(self) -> list[DeadLetter]:
         """What has gathered since the last call."""
-        letters, self._letters = self._letters, []
+        letters, self._letters, self._bytes = self._letters, [], 0
+        self.crowded.clear()
         return letters
 
+    def put_back(self, letters: list[DeadLetter]) -> None:
+        """They could not be stored yet."""
+        self._letters = letters + self._letters
+        self._bytes += sum(letter.payload_bytes for letter in letters if letter.payload is not None)
 
-def _letter(
-    item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, context: tuple[str, str] | None
-) -> DeadLetter:
-    payload, size_bytes = payload_of(item.data)
-    trace_id, span_id = context or (None, None)
-    return DeadLetter(
-        item_id=item.job_id,
-        stage=stage,
-        bloc=bloc,
-        error_type=error_type(error),
-        message=str(error) or type(error).__name__,
-        stack=_stack(error),
-        attempts=attempts,
-        payload=payload,
-        payload_bytes=size_bytes,
-        trace_id=trace_id,
-        span_id=span_id,
-    )
+
+class LetterPost:
+    """Stores what gathers in *box* while a run goes on, and the rest at its end.
+
+    The store serves one thread at a time, so there is one group on its way at most, and `close` waits for it.
+    """
+
+    def __init__(self, box: DeadLetterBox, store: RunStore, lease: Lease, stop: Stop) -> None:
+        self._box = box
+        self._store = store
+        self._lease = lease
+        self._stop = stop
+        self._round: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._round = asyncio.get_running_loop().create_task(self._go_round())
+
+    async def close(self) -> None:
+        """Store what is left. Raise `LeaseLostError`, or `RecordError` where the store is away for too long."""
+        if self._round is not None:
+            self._round.cancel()
+            await asyncio.wait((self._round,))
+        if self._sending is not None:
+            await asyncio.wait((self._sending,))
+        if self._box.left_out:
+            log.warning("%d dead letters could not be kept: too many items failed at once", self._box.left_out)
+        try:
+            await self._send()
+        except LeaseLostError:
+            raise
+        except CablewayError as error:
+            raise RecordError(f"dead letters could not be stored: {error}") from error
+
+    async def _go_round(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(STORE_EVERY_S):
+                    await self._box.crowded.wait()
+            except TimeoutError:
+                pass
+            self._sending = loop.create_task(self._send_for_now())
+            await asyncio.wait((self._sending,))
+
+    async def _send_for_now(self) -> None:
+        try:
+            await self._send()
+        except LeaseLostError as error:
+            self._stop.ask(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the end of the run tries again and says so
+            log.warning("dead letters could not be stored yet: %s", error)
+            await asyncio.sleep(STORE_EVERY_S)
+
+    async def _send(self) -> None:
+        letters = self._box.take()
+        if not letters:
+            return
+        try:
+            await in_thread(self._store.add_dead_letters, self._lease, letters)
+        except BaseException:
+            self._box.put_back(letters)
+            raise
 
 
 def error_type(error: BaseException) -> str:
@@ -76,33 +166,58 @@ def error_type(error: BaseException) -> str:
 
 
 def payload_of(data: Any) -> tuple[Any, int]:
-    """*data* as JSON values with its size in bytes; None in their place above `PAYLOAD_LIMIT`."""
+    """*data* as JSON values that Postgres takes, with its size in bytes; None in their place above `PAYLOAD_LIMIT`."""
     try:
-        text = json.dumps(_jsonable(data), allow_nan=False, default=str)
-    except (TypeError, ValueError, RecursionError):
+        size_bytes = _estimated_bytes(data)
+        if size_bytes > 4 * PAYLOAD_LIMIT:
+            return None, size_bytes
+        text = storable_json(_jsonable(data))
+    except Exception:  # noqa: BLE001 - a payload of somebody's own making may raise anything, and a letter must be kept
         return None, 0
-    size_bytes = len(text)
-    if size_bytes > PAYLOAD_LIMIT:
-        return None, size_bytes
-    # Postgres refuses NUL in jsonb, and a letter must never fail to be stored for its content.
-    return json.loads(text.replace("\\u0000", "\\ufffd")), size_bytes
+    return (json.loads(text) if len(text) <= PAYLOAD_LIMIT else None), len(text)
+
+
+def _estimated_bytes(data: Any) -> int:
+    """Of what need not be turned into JSON to see that it is large: tables, and long lists."""
+    if isinstance(data, Mapping):
+        return sum(_estimated_bytes(value) for value in cast("Mapping[Any, Any]", data).values())
+    if isinstance(data, list | tuple):
+        members = cast("list[Any] | tuple[Any, ...]", data)
+        if len(members) > _MEMBERS_LIMIT:
+            return 100 * len(members)
+        return sum(_estimated_bytes(member) for member in members)
+    if isinstance(data, str | bytes):
+        return len(data)
+    size = getattr(data, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    memory = getattr(data, "memory_usage", None)
+    if memory is None:
+        return 0
+    used = memory(index=False)  # of a DataFrame: column by column
+    return int(used.sum() if hasattr(used, "sum") else used)
 
 
 def _jsonable(data: Any) -> Any:
     if isinstance(data, Mapping):
-        return {str(key): _jsonable(value) for key, value in data.items()}
-    to_pylist = getattr(data, "to_pylist", None)
-    if to_pylist is not None:
-        return to_pylist()
-    to_dict = getattr(data, "to_dict", None)
-    if to_dict is not None:
+        return {str(key): _jsonable(value) for key, value in cast("Mapping[Any, Any]", data).items()}
+    if isinstance(data, list | tuple):
+        return [_jsonable(member) for member in cast("list[Any] | tuple[Any, ...]", data)]
+    if hasattr(data, "to_json") and hasattr(data, "to_dict"):  # pandas
         return json.loads(data.to_json(orient="records", date_format="iso"))
+    for method in ("to_pylist", "to_dicts"):  # Arrow, polars
+        rows = getattr(data, method, None)
+        if rows is not None:
+            return rows()
     return data
 
 
 def _stack(error: BaseException) -> str | None:
     if isinstance(error, ItemError) and error.stack:
         return error.stack
+    carried = getattr(error.__cause__, "stack", None)  # of an error that came home from a worker
+    if isinstance(carried, str):
+        return carried
     if error.__traceback__ is None:
         return None
     return "".join(traceback.format_tb(error.__traceback__)[-12:])

@@ -6,10 +6,11 @@ as text. Only config fields are looked at, never data.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cableway.errors import DefinitionError, Fault
 
@@ -47,9 +48,9 @@ def has_reference(value: Any) -> bool:
         case str():
             return _REFERENCE.search(value) is not None
         case dict():
-            return any(has_reference(member) for member in value.values())
+            return any(has_reference(member) for member in cast("dict[str, Any]", value).values())
         case list() | tuple():
-            return any(has_reference(member) for member in value)
+            return any(has_reference(member) for member in cast("list[Any] | tuple[Any, ...]", value))
         case _:
             return False
 
@@ -63,9 +64,11 @@ def resolve(value: Any, parameters: Mapping[str, Any], pointer: str = "") -> Any
         case str():
             return _resolve_text(value, parameters, pointer)
         case dict():
-            return {key: resolve(member, parameters, f"{pointer}/{key}") for key, member in value.items()}
+            pairs = cast("dict[str, Any]", value)
+            return {key: resolve(member, parameters, f"{pointer}/{key}") for key, member in pairs.items()}
         case list() | tuple():
-            return [resolve(member, parameters, f"{pointer}/{n}") for n, member in enumerate(value)]
+            members = cast("list[Any] | tuple[Any, ...]", value)
+            return [resolve(member, parameters, f"{pointer}/{n}") for n, member in enumerate(members)]
         case _:
             return value
 
@@ -74,7 +77,14 @@ def _resolve_text(text: str, parameters: Mapping[str, Any], pointer: str) -> Any
     whole = _REFERENCE.fullmatch(text)
     if whole:
         return _parameter(whole[1], parameters, pointer)
-    return _REFERENCE.sub(lambda match: str(_parameter(match[1], parameters, pointer)), text)
+    return _REFERENCE.sub(lambda match: _written(_parameter(match[1], parameters, pointer)), text)
+
+
+def _written(value: Any) -> str:
+    """*value* inside a text: a text as it is, nothing for one that was not given, else as JSON has it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _parameter(name: str, parameters: Mapping[str, Any], pointer: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +14,9 @@ from cableway.errors import (
     EXIT_OK,
     CablewayError,
     InterruptedRunError,
+    ItemError,
+    LeaseLostError,
+    ResourceError,
     RunCancelledError,
     RunTimeoutError,
 )
@@ -19,6 +24,26 @@ from cableway.store.port import RunResult, RunState
 
 FINAL_LINE_LIMIT = 4096
 """Bytes that Kubernetes keeps of a termination message."""
+TERMINATION_LOG = "/dev/termination-log"
+"""Where Kubernetes looks for that message; written only where it is mounted."""
+
+_OUT_OF_RESOURCES = frozenset({errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EDQUOT})
+# What these say names columns, modules and files; what others say may quote the data.
+_NAMING = frozenset(
+    {
+        "AttributeError",
+        "FileNotFoundError",
+        "ImportError",
+        "IsADirectoryError",
+        "KeyError",
+        "MissingDataError",
+        "ModuleNotFoundError",
+        "NameError",
+        "NotADirectoryError",
+        "PermissionError",
+        "UnboundLocalError",
+    }
+)
 
 
 def problem_of(error: BaseException) -> dict[str, object]:
@@ -29,9 +54,40 @@ def problem_of(error: BaseException) -> dict[str, object]:
         "type": "urn:cableway:error:bug",
         "title": CablewayError.title,
         "status": 500,
-        "detail": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+        "detail": f"an error that nobody foresaw: {type(error).__name__}; the log has its traceback",
         "retryable": False,
     }
+
+
+def words_of(error: BaseException) -> str:
+    """*error* of a handler, so that no value of its data is told: Cableway's own words, else the type.
+
+    What names a column, a module or a file is told in full.
+    """
+    if isinstance(error, ItemError) and error.item_code == "handler":
+        kind = error.error_type or "handler"
+    elif isinstance(error, CablewayError):
+        return str(error)
+    else:
+        kind = type(error).__name__
+    text = " ".join(str(error).split())
+    return f"{kind}: {text[:300]}" if kind in _NAMING and text else f"{kind} (its dead letter has the message)"
+
+
+def full_words_of(error: BaseException) -> str:
+    """*error* with all that it says, where no data can be in it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CablewayError):
+        return text
+    return f"{type(error).__name__}: {text[:1000]}" if text else type(error).__name__
+
+
+def lack_of(error: BaseException) -> ResourceError | None:
+    """*error* as the want of disk or handles that it is, or None where it is something else."""
+    if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
+        where = f": {error.filename}" if error.filename else ""
+        return ResourceError(f"{os.strerror(error.errno)}{where}")
+    return None
 
 
 def state_of(error: BaseException | None, failed: int) -> RunState:
@@ -45,6 +101,8 @@ def state_of(error: BaseException | None, failed: int) -> RunState:
             return RunState.TIMED_OUT
         case InterruptedRunError():
             return RunState.INTERRUPTED
+        case LeaseLostError():
+            return RunState.CRASHED
         case _:
             return RunState.FAILED
 
@@ -57,10 +115,10 @@ def exit_code_of(error: BaseException | None) -> int:
 
 
 def final_line(run_id: str | None, attempt: int, result: RunResult) -> str:
-    """The last line on stdout, at most `FINAL_LINE_LIMIT` bytes long."""
+    """The last line on stdout: ASCII, and shorter than `FINAL_LINE_LIMIT` bytes."""
     body: dict[str, Any] = {
         "event": "run.finished",
-        "run_id": run_id,
+        "run_id": run_id if run_id is None else run_id[:80],
         "attempt": attempt,
         "state": str(result.state),
         "exit_code": result.exit_code,
@@ -71,11 +129,15 @@ def final_line(run_id: str | None, attempt: int, result: RunResult) -> str:
         "trace_id": result.trace_id,
         "error": result.problem,
     }
-    line = json.dumps(body)
-    if len(line) >= FINAL_LINE_LIMIT and result.problem is not None:
-        detail = str(result.problem.get("detail", ""))[:1000]
-        body["error"] = {**{k: v for k, v in result.problem.items() if k != "errors"}, "detail": detail}
-        line = json.dumps(body)
+    line = json.dumps(body, default=str)
+    if len(line) < FINAL_LINE_LIMIT or result.problem is None:
+        return line
+    # All faults stand in the run's row; here the message matters most, as much of it as there is room for.
+    detail = str(result.problem.get("detail", ""))
+    body["error"] = short = {key: value for key, value in result.problem.items() if key != "errors"}
+    while len(line := json.dumps(body, default=str)) >= FINAL_LINE_LIMIT and detail:
+        detail = detail[: len(detail) * 3 // 4]
+        short["detail"] = f"{detail}..."
     return line
 
 
@@ -84,9 +146,35 @@ def _reason(problem: Mapping[str, Any] | None) -> str | None:
 
 
 def say(line: str) -> None:
-    """Print *line* on stdout; a stdout that is closed or full of nobody reading is not an error."""
+    """Print *line* on stdout, and leave it where Kubernetes looks for it. A stdout that nobody reads is no error."""
     try:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        print(line, file=sys.stdout, flush=True)  # noqa: T201 - it is what the process has to say
     except (OSError, ValueError):
+        # What is still in the buffer would fail again at exit, and change the exit code.
+        _silence(sys.stdout)
+    _leave_message(line)
+
+
+def complain(message: str) -> None:
+    """Write *message* on stderr, if anybody listens there."""
+    try:
+        print(f"cableway: {message}", file=sys.stderr, flush=True)  # noqa: T201 - as above
+    except (OSError, ValueError):
+        _silence(sys.stderr)
+
+
+def _silence(stream: Any) -> None:
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return
+
+
+def _leave_message(line: str) -> None:
+    try:
+        # Never created: where it is not mounted nobody looks.
+        handle = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        with os.fdopen(handle, "wb") as file:
+            file.write(line.encode())
+    except OSError:
         return

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cableway.blocs.kinds import Bloc, ExporterBloc, LoaderBloc
@@ -14,29 +14,30 @@ if TYPE_CHECKING:
     from cableway.flow.statistics import StageStatistics
 
 
-@dataclass(slots=True)
 class RowCounts:
-    """Rows that passed, by bloc: what loaders and transformers gave, and what exporters wrote."""
+    """Rows that passed, by bloc: what loaders and transformers made, and what exporters wrote. Any thread may count."""
 
-    by_bloc: dict[str, int] = field(default_factory=dict[str, int])
+    def __init__(self) -> None:
+        self.by_bloc: dict[str, int] = {}
+        self._lock = threading.Lock()
 
-    def add(self, bloc: str, value: Any) -> None:
-        """Count the rows of *value*, which *bloc* made or (an exporter) wrote."""
-        self.by_bloc[bloc] = self.by_bloc.get(bloc, 0) + rows_in(value)
+    def made(self, bloc: str, value: Any) -> None:
+        """Count the rows of *value*, which *bloc* made."""
+        self._add(bloc, rows_in(value))
 
-    def of(self, blocs: Mapping[str, Bloc], kind: type[Bloc]) -> int:
-        """Rows of all *blocs* of one kind."""
-        return sum(self.by_bloc.get(name, 0) for name, bloc in blocs.items() if isinstance(bloc, kind))
+    def wrote(self, bloc: str, rows: Any) -> None:
+        """Count the *rows* that the exporter *bloc* says it wrote; one that says nothing is not counted."""
+        self._add(bloc, rows if isinstance(rows, int) and not isinstance(rows, bool) else 0)
+
+    def _add(self, bloc: str, rows: int) -> None:
+        with self._lock:
+            self.by_bloc[bloc] = self.by_bloc.get(bloc, 0) + rows
 
 
 def rows_in(value: Any) -> int:
-    """How many rows *value* is: a table's or a list's length, an exporter's own count, else one."""
+    """How many rows *value* is: as many as a table or a list has, else one."""
     if value is None:
         return 0
-    if isinstance(value, bool):
-        return 1
-    if isinstance(value, int):
-        return value
     rows = getattr(value, "num_rows", None)
     if isinstance(rows, int):
         return rows
@@ -48,9 +49,18 @@ def rows_in(value: Any) -> int:
         return 1
 
 
-def rows_in_and_out(blocs: Mapping[str, Bloc], rows: RowCounts) -> tuple[int, int]:
-    """Rows that the loaders gave, and rows that the exporters wrote."""
-    return rows.of(blocs, LoaderBloc), rows.of(blocs, ExporterBloc)
+def rows_in_and_out(blocs: Mapping[str, Bloc], rows: RowCounts, *, committed: bool) -> tuple[int, int]:
+    """Rows that the loaders gave, and rows that the exporters wrote and that are there.
+
+    An exporter that writes its target as a whole has written nothing unless the run was *committed*.
+    """
+    came = gone = 0
+    for name, bloc in blocs.items():
+        if isinstance(bloc, LoaderBloc):
+            came += rows.by_bloc.get(name, 0)
+        elif isinstance(bloc, ExporterBloc) and (committed or bloc.sole_target(bloc.config) is None):
+            gone += rows.by_bloc.get(name, 0)
+    return came, gone
 
 
 def outputs_of(blocs: Mapping[str, Bloc]) -> JsonObject:
@@ -91,7 +101,7 @@ def stage_records(
             StageRecord(
                 stage=name,
                 bloc=bloc.name,
-                lane=lanes[bloc.name],
+                lane=str(lanes[bloc.name]),
                 items=bloc.attempts - bloc.retried,
                 rows=rows.by_bloc.get(bloc.name, 0),
                 failed=bloc.failed,

@@ -1,0 +1,67 @@
+"""From what was asked for to a store with a run in it: recorded already, recorded now, or out of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cableway.errors import UsageError
+
+if TYPE_CHECKING:
+    from cableway.settings import Settings
+    from cableway.store.port import RunStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """What to run: a recorded run by its id, a pipeline by name (recorded first), or a file (no database)."""
+
+    run_id: str | None = None
+    pipeline: str | None = None
+    file: str | None = None
+    key: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(slots=True)
+class Opened:
+    """A store with a run in it, and how to open another one like it for the heartbeat."""
+
+    store: RunStore
+    another: Callable[[], RunStore]
+    run_id: str
+
+
+def open_run(request: JobRequest, settings: Settings) -> Opened:
+    """Find or record the run. Nothing is recorded where this raises (78, 69 or 77: their errors)."""
+    if request.file is not None:
+        return _of_file(request, settings, request.file)
+    from cableway.store.postgres import PostgresRunStore
+
+    database = settings.state_database
+    store = PostgresRunStore(database)
+    run_id = request.run_id if request.run_id is not None else _recorded(request, store)
+    return Opened(store, lambda: PostgresRunStore(database, patience_s=0), run_id)
+
+
+def _recorded(request: JobRequest, store: object) -> str:
+    from cableway.runs import RunRequest, record_run
+    from cableway.store.postgres import PostgresRunStore
+
+    if request.pipeline is None or not isinstance(store, PostgresRunStore):
+        raise UsageError("which run? Give a run id, or the name of a pipeline")
+    wanted = RunRequest(pipeline=request.pipeline, texts=request.parameters, key=request.key)
+    return record_run(store.session, wanted).run_id
+
+
+def _of_file(request: JobRequest, settings: Settings, file: str) -> Opened:
+    from cableway.catalog import Catalog
+    from cableway.checks import check_document, read_document
+    from cableway.parameters import parameters_from_text
+    from cableway.store.memory import MemoryRunStore
+
+    definition = check_document(read_document(file), catalog=Catalog(settings.blocs))
+    store = MemoryRunStore()
+    run_id = store.add_run(definition, parameters_from_text(definition.parameters, request.parameters), key=request.key)
+    return Opened(store, lambda: store, run_id)

@@ -1,0 +1,133 @@
+"""Where a bloc runs, and the handler that it becomes there: one for each lane and kind of bloc."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cableway.blocs.kinds import Bloc, ExporterBloc, LoaderBloc, TransformerBloc
+from cableway.context import RunContext
+from cableway.errors import DefinitionError
+from cableway.flow.config import ExecutionType
+from cableway.items import WorkItem
+
+if TYPE_CHECKING:
+    from cableway.definition import BlocDefinition, StageDefinition
+
+See = Callable[[WorkItem], RunContext]
+"""What a bloc sees of an item."""
+Handler = Callable[[WorkItem], Any]
+
+
+def lane_of(stage: StageDefinition, definition: BlocDefinition, bloc: Bloc) -> ExecutionType:
+    """Its own lane, its stage's, else async for an async bloc and thread for a sync one.
+
+    Raise `DefinitionError` for a loader in batches in a child: its items are made beside the job.
+    """
+    if stage.gather and isinstance(bloc, TransformerBloc):
+        return ExecutionType.ASYNC  # folded by the flow itself, as items come
+    chosen = definition.lane or stage.lane
+    if chosen is None:
+        return ExecutionType.ASYNC if is_async(method_of(bloc)) else ExecutionType.THREAD
+    lane = ExecutionType(chosen)
+    if lane.in_child and isinstance(bloc, LoaderBloc) and bloc.batched:
+        raise DefinitionError(
+            f"bloc {bloc.name!r} loads in batches, so it runs in the async or thread lane, not {lane}"
+        )
+    return lane
+
+
+def method_of(bloc: Bloc) -> Callable[[RunContext], Any]:
+    """What *bloc* does with an item. Raise `DefinitionError` for a class of no known kind."""
+    match bloc:
+        case LoaderBloc():
+            return bloc.load
+        case TransformerBloc():
+            return bloc.transform
+        case ExporterBloc():
+            return bloc.export
+        case _:
+            kinds = "LoaderBloc, TransformerBloc nor ExporterBloc"
+            raise DefinitionError(f"bloc {bloc.name!r}: {type(bloc).__qualname__} extends neither {kinds}")
+
+
+def is_async(method: Callable[..., Any]) -> bool:
+    """Whether *method* is a coroutine function or an asynchronous generator function."""
+    return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+
+
+def local_handler(bloc: Bloc, lane: ExecutionType, see: See) -> Handler:
+    """The handler of *bloc* beside the job; in a batched loader's, positions become the items' ids."""
+    method = method_of(bloc)
+    if isinstance(bloc, LoaderBloc) and bloc.batched:
+        return _stream(method, see) if lane is ExecutionType.THREAD else _stream_async(method, see)
+    return _call(method, see) if lane is ExecutionType.THREAD else _call_async(method, see)
+
+
+def _call(method: Callable[[RunContext], Any], see: See) -> Handler:
+    def work(item: WorkItem) -> Any:
+        result = method(see(item))
+        # An async bloc that was put in a thread has that unit's loop to itself.
+        return asyncio.run(_awaited(result)) if inspect.iscoroutine(result) else _told(result)
+
+    return work
+
+
+def _call_async(method: Callable[[RunContext], Any], see: See) -> Handler:
+    async def work(item: WorkItem) -> Any:
+        result = method(see(item))
+        return await result if inspect.isawaitable(result) else result
+
+    return work
+
+
+def _stream(method: Callable[[RunContext], Any], see: See) -> Handler:
+    def work(item: WorkItem) -> Iterator[WorkItem]:
+        for position, value in _told(method(see(item))):
+            yield WorkItem(data=value, job_id=str(position))
+
+    return work
+
+
+def _stream_async(method: Callable[[RunContext], Any], see: See) -> Handler:
+    async def work(item: WorkItem) -> AsyncIterator[WorkItem]:
+        values: Any = method(see(item))
+        if inspect.isasyncgen(values):
+            async for position, value in values:
+                yield WorkItem(data=value, job_id=str(position))
+        else:
+            for position, value in values:
+                yield WorkItem(data=value, job_id=str(position))
+
+    return work
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+def _told(result: Any) -> Any:
+    """*result*; an asynchronous generator as a plain one."""
+    return _stepwise(result) if inspect.isasyncgen(result) else result
+
+
+def _stepwise(values: AsyncIterator[Any]) -> Iterator[Any]:
+    ended = object()
+    with asyncio.Runner() as runner:
+        while (value := runner.run(_awaited(anext(values, ended)))) is not ended:
+            yield value
+
+
+def worker_target(bloc: Bloc, definition: BlocDefinition, lane: ExecutionType) -> tuple[str, dict[str, Any]]:
+    """What a worker builds: an import path and a config of JSON values."""
+    if lane is ExecutionType.INTERPRETER and bloc.worker is not None:
+        return bloc.worker, _plain(bloc.config)
+    return f"{type(bloc).__module__}:{type(bloc).__qualname__}", dict(definition.config)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    dump = getattr(config, "model_dump", None)
+    return dict(dump(mode="json")) if dump is not None else asdict(config)

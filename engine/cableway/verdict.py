@@ -1,0 +1,119 @@
+"""What came of a run's items: how they ended, what failed first, and what the run failed of, if it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cableway.errors import (
+    AccountingError,
+    CredentialsError,
+    DefinitionError,
+    ItemsFailedError,
+    LeaseLostError,
+    ResourceError,
+    RunFailedError,
+    SourceError,
+)
+from cableway.flow.observer import FlowEnded, Observer, Outcome
+from cableway.report import lack_of, words_of
+
+if TYPE_CHECKING:
+    from cableway.items import WorkItem
+    from cableway.stopping import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A unit that failed for good."""
+
+    stage: str
+    bloc: str
+    item_id: str
+    error: BaseException
+
+    def __str__(self) -> str:
+        place = f"stage {self.stage!r}" + (f", bloc {self.bloc!r}" if self.bloc != self.stage else "")
+        return f"{place}, item {self.item_id!r}: {words_of(self.error)}"
+
+
+class Verdict(Observer):
+    """Listens to the flow. *sources* are the loaders of the first stage: when one fails, so does the run."""
+
+    def __init__(self, sources: frozenset[str], max_errors: int | str, stop: Stop) -> None:
+        self.emitted = 0
+        self.outcomes = dict.fromkeys(Outcome, 0)
+        self._sources = sources
+        self._max_errors = max_errors
+        self._stop = stop
+        self._first: Failure | None = None
+        self._source: Failure | None = None
+
+    def item_failed(
+        self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
+    ) -> None:
+        """Keep the first failure, and the source's own; a destination that shuts us out ends the attempt."""
+        if isinstance(error, LeaseLostError):
+            self._stop.ask(error)
+        failure = Failure(stage, bloc, item.job_id, error)
+        self._first = self._first or failure
+        if bloc in self._sources:
+            self._source = self._source or failure
+
+    def run_ended(self, event: FlowEnded) -> None:
+        """Keep the flow's own account."""
+        self.emitted = event.emitted
+        self.outcomes.update(event.outcomes)
+
+    @property
+    def failed(self) -> int:
+        """Items that failed or were lost."""
+        return self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.LOST]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item went its way to the end, none of them cut short."""
+        return self.emitted > 0 and not self.outcomes[Outcome.CANCELLED]
+
+    def counts(self) -> dict[str, int]:
+        """Emitted items, and items by outcome."""
+        return {"emitted": self.emitted, **{str(name): count for name, count in self.outcomes.items()}}
+
+    def error(self, raised: BaseException | None) -> BaseException | None:
+        """What the run failed of, given what the flow *raised*; None where it is complete within `max_errors`."""
+        if isinstance(raised, AccountingError):
+            return raised
+        if self._source is not None:
+            return _of_source(self._source)
+        if isinstance(raised, ItemsFailedError) and self._first is not None:
+            return ItemsFailedError(f"an item failed, and its stage fails the run for that: {self._first}")
+        if raised is not None:
+            return raised
+        return self._too_many()
+
+    def _too_many(self) -> ItemsFailedError | None:
+        failed = self.failed
+        if not failed or self._allows(failed):
+            return None
+        items = "1 item" if failed == 1 else f"{failed} items"
+        first = "" if self._first is None else f"{'' if failed == 1 else 'the first '}in {self._first}"
+        return ItemsFailedError(f"{items} of {self.emitted} failed, max_errors is {self._max_errors}; {first}")
+
+    def _allows(self, failed: int) -> bool:
+        if isinstance(self._max_errors, int):
+            return failed <= self._max_errors
+        from fractions import Fraction  # as a float, 29% of 100 items would be 28
+
+        return failed * 100 <= Fraction(self._max_errors.rstrip("% ")) * self.emitted
+
+
+def _of_source(failure: Failure) -> BaseException:
+    error = failure.error
+    if isinstance(error, RunFailedError | DefinitionError | CredentialsError | ResourceError):
+        return error
+    lack = lack_of(error)
+    if lack is not None:
+        return lack
+    made = SourceError(f"loader {failure.bloc!r} could not go on reading: {words_of(error)}")
+    made.__cause__ = error
+    return made
