@@ -98,7 +98,9 @@ def row_of_line(table: Any, line: int) -> int:
         return line
     more: Sequence[int] = [0] * table.num_rows
     for column in texts:
+        # Before it has seen a line end, so in the first row, the server takes a return for one.
         breaks = pc.fill_null(pc.count_substring(column, "\n"), 0).to_pylist()
+        breaks[:1] = pc.fill_null(pc.count_substring(column.slice(0, 1), "\r"), 0).to_pylist()
         more = [total + extra for total, extra in zip(more, breaks, strict=True)]
     reached = 0
     for row, extra in enumerate(more, 1):

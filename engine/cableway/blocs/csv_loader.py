@@ -35,7 +35,7 @@ class CsvLoaderConfig:
     null_values: list[str] = field(
         default_factory=lambda: ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "None", "<NA>"]
     )
-    """Texts that stand for a missing value."""
+    """Texts that stand for a missing value; unset: no text at all, and NA, N/A, NULL, null, NaN, nan, None, <NA>."""
     types: dict[str, ColumnType] = field(default_factory=dict[str, ColumnType])
     """Types of columns by name; the others are found out, in batches from the first 4 MiB."""
     encoding: str = "utf-8"
@@ -112,6 +112,7 @@ class CsvLoaderBloc(LoaderBloc):
     def resume(self, position: str, fingerprint: Mapping[str, Any]) -> None:
         """Begin with the item at *position* if the file is the one that *fingerprint* describes."""
         now = self.fingerprint(position)
+        self._let_go()
         if now != dict(fingerprint):
             raise SourceChangedError(
                 f"{self.config.file_path} has changed since it was read: then {_words(fingerprint)}, now {_words(now)}"

@@ -25,6 +25,8 @@ END = "end"
 _FENCE_WAIT_MS = 2000
 _FENCE_TRIES = 5
 _NAME_BYTES = 63
+_TOKEN_DIGITS = 17
+"""What a UUID leaves of a connection's name; a sequence needs longer than anybody lives to get there."""
 
 _FIND_TABLES = SQL(
     "SELECT count(*) AS tables FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
@@ -74,9 +76,8 @@ class Ledger:
 
     @property
     def _family(self) -> str:
-        digits = len(str(2**63))
         line = self.line
-        if len(f"cableway/{line}/".encode()) + digits > _NAME_BYTES or "/" in line:
+        if len(f"cableway/{line}/".encode()) + _TOKEN_DIGITS > _NAME_BYTES or "/" in line:
             line = blake2b(line.encode(), digest_size=16).hexdigest()
         return f"cableway/{line}/"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import psycopg
@@ -70,18 +70,24 @@ class WholeRun:
 
         Raise `SinkError` where the table exists and must not.
         """
-        with said_anew(self._target.where):
-            connection = self._connection = self._connect()
-            self._ledger.prepare(connection)
-            connection.autocommit = False
-            connection.execute(_SESSION, ("0",))
-            self._done = self._ledger.has(connection, END)
-            if self._done:
-                return
-            self._target.lock(connection)
-            connection.execute(_LOCK_TIMEOUT, (self._lock_timeout,))
-            if self._only_new and self._target.columns(connection):
-                raise SinkError(f"{self._target.where} exists, and if_exists is 'fail'")
+        with said_anew(self._target.where), ExitStack() as on_failure:
+            connection = self._connect()
+            on_failure.callback(connection.close)
+            self._begin(connection)
+            on_failure.pop_all()
+            self._connection = connection
+
+    def _begin(self, connection: Connection[Any]) -> None:
+        self._ledger.prepare(connection)
+        connection.autocommit = False
+        connection.execute(_SESSION, ("0",))
+        self._done = self._ledger.has(connection, END)
+        if self._done:
+            return
+        self._target.lock(connection)
+        connection.execute(_LOCK_TIMEOUT, (self._lock_timeout,))
+        if self._only_new and self._target.columns(connection):
+            raise SinkError(f"{self._target.where} exists, and if_exists is 'fail'")
 
     def write(self, key: str, table: Any) -> int:
         """Copy under a savepoint, so that a bad item takes no other's rows with it."""
@@ -142,8 +148,11 @@ class ItemByItem:
 
     def open(self) -> None:
         """Shut older attempts out."""
-        with said_anew(self._target.where), self._lent() as connection:
-            self._ledger.prepare(connection)
+        with said_anew(self._target.where), ExitStack() as on_failure:
+            on_failure.callback(self.close, Ending.FAILED)
+            with self._lent() as connection:
+                self._ledger.prepare(connection)
+            on_failure.pop_all()
 
     def write(self, key: str, table: Any) -> int:
         """The key first, then the rows, then the fence; raise `LeaseLostError` when a later attempt has raised it."""

@@ -85,7 +85,7 @@ def _work_of(bloc: Bloc) -> Callable[[RunContext], Any]:
     def work(context: RunContext) -> Any:
         result = method(context)
         if inspect.isawaitable(result):
-            return _loop().run(_completed(result))
+            result = _loop().run(_completed(result))
         if isinstance(result, AsyncIterator):
             return _stepwise(cast("AsyncIterator[Any]", result))
         return result
