@@ -115,7 +115,7 @@ class Threaded:
 
     async def refill(self, count: int) -> Sequence[Any]:
         """The next values; whatever the thread has ready, at least one."""
-        queue = self._queue or self._start()
+        queue = self._start() if self._queue is None else self._queue  # an empty one counts as false
         try:
             values = [await queue.get()]
             while len(values) < count and len(queue):
