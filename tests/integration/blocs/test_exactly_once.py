@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
+from psycopg.rows import DictRow, dict_row
 
 from cableway.blocs.kinds import Ending
 from cableway.blocs.postgres_ledger import Ledger, position_of
@@ -97,7 +97,7 @@ def test_the_fence_is_looked_at_before_the_commit(open_exporter: Open, query: Qu
 def test_a_fence_that_is_held_cannot_be_raised_meanwhile(open_exporter: Open, query: Query, database: str) -> None:
     open_exporter(if_exists="append", token=1).close()
     ledger = Ledger("public", "line-1", "store", 1)
-    with psycopg.connect(database, row_factory=dict_row) as committing:
+    with psycopg.Connection[DictRow].connect(database, row_factory=dict_row) as committing:
         ledger.hold_fence(committing)
         with pytest.raises(psycopg.errors.LockNotAvailable):
             query("SET lock_timeout = '100ms'; UPDATE cableway_fences SET token = 2")
