@@ -24,7 +24,7 @@ from opentelemetry.trace import set_span_in_context
 from cableway.flow.observer import FlowStarted, Observer, Outcome
 from cableway.items import WorkItem
 from cableway.telemetry.otlp import Resource, protobuf_encoder
-from cableway.telemetry.record import Clock, SpanRecord
+from cableway.telemetry.record import SpanRecord
 from cableway.telemetry.sampling import threshold_of
 from cableway.telemetry.tracing import TraceObserver
 from cableway.telemetry.trail import ItemTrail, TrailSpans
@@ -72,7 +72,7 @@ def told_to_nobody() -> float:
 def ours(ratio: float) -> float:
     """Seconds an item: hearing, choosing, and building and encoding what was chosen."""
     kept: list[ItemTrail | SpanRecord] = []
-    spans = TrailSpans(TRACE, RUN, "", Clock(), {})
+    spans = TrailSpans(TRACE, RUN)
     observer = TraceObserver(spans, threshold=threshold_of(ratio), offer=kept.append)
     observer.run_started(FlowStarted(pipeline="p", stages=tuple((name, (name,), "async") for name in STAGES), at_ns=0))
     encode = protobuf_encoder(Resource({"service.name": "bench"}), "1")

@@ -10,17 +10,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
-_STATE_KEY = r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
-_STATE_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
-_STATE_MEMBER = re.compile(f"{_STATE_KEY}={_STATE_VALUE}", re.ASCII)
+TRACEPARENT_LIMIT = 256
+"""Characters above which a ``traceparent`` is not looked at."""
 
 TRACESTATE_LIMIT = 512
 """Characters above which a ``tracestate`` is not carried on."""
 
 _POOL_BYTES = 4096
+_HEX = frozenset("0123456789abcdef")
 
 
 class IdPool:
@@ -61,8 +60,7 @@ def new_trace_id() -> str:
     return os.urandom(16).hex()
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(NamedTuple):
     """The caller's span, which a run's trace goes on from."""
 
     trace_id: str
@@ -72,12 +70,16 @@ class Remote:
 
 def parse_remote(traceparent: str | None, tracestate: str | None = None) -> Remote | None:
     """The caller's span, or None where *traceparent* is not valid to the letter or has an all-zero id."""
-    match = _TRACEPARENT.fullmatch(traceparent) if traceparent and len(traceparent) <= 256 else None
-    if match is None:
+    if not traceparent or len(traceparent) > TRACEPARENT_LIMIT:
         return None
-    version, trace_id, span_id, _flags, rest = match.groups()
-    if version == "ff" or (version == "00" and rest is not None):
+    version, *fields = traceparent.split("-")
+    # A later version may add fields; this one has three and no other.
+    if len(fields) < 3 or version == "ff" or (version == "00" and len(fields) > 3):
         return None
+    trace_id, span_id, flags = fields[:3]
+    for field, length in ((version, 2), (trace_id, 32), (span_id, 16), (flags, 2)):
+        if len(field) != length or not _HEX.issuperset(field):
+            return None
     if not trace_id.strip("0") or not span_id.strip("0"):
         return None
     return Remote(trace_id, span_id, clean_tracestate(tracestate))
@@ -92,9 +94,16 @@ def clean_tracestate(tracestate: str | None) -> str:
     keys = {member.partition("=")[0] for member in members}
     if len(members) > 32 or len(keys) != len(members):
         return ""
-    if not all(_STATE_MEMBER.fullmatch(member) for member in members):
+    if not all(_is_state_member(member) for member in members):
         return ""
     return ",".join(members)
+
+
+def _is_state_member(member: str) -> bool:
+    # Compiled where it is used: most runs never see one, and compiling takes longer than their import.
+    key = r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+    value = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+    return re.fullmatch(f"{key}={value}", member) is not None
 
 
 def carrier_of(trace_id: str, span_id: str, tracestate: str, *, sampled: bool) -> Mapping[str, str]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from cableway.store.port import SpanRow
 
@@ -54,41 +53,74 @@ PROCESS_PID = "process.pid"
 SpanType = Literal["run", "item", "wait", "work", "bloc", "child"]
 
 
-@dataclass(slots=True)
-class SpanEvent:
+class SpanEvent(NamedTuple):
     """Something that happened within a span. Time in Unix nanoseconds."""
 
     name: str
     at_ns: int
-    attributes: Attributes = field(default_factory=dict[str, AttributeValue])
+    attributes: Attributes
 
 
-@dataclass(slots=True)
-class SpanLink:
+class SpanLink(NamedTuple):
     """Another span of any trace that this one comes from."""
 
     trace_id: str
     span_id: str
 
 
-@dataclass(slots=True)
 class SpanRecord:
     """A finished span. Times are Unix nanoseconds, ids are hex."""
 
-    trace_id: str
-    span_id: str
-    parent_id: str | None
-    name: str
-    start_ns: int
-    end_ns: int
-    attributes: Attributes
-    kind: Kind = "internal"
-    status: Status = "unset"
-    message: str = ""
-    events: Sequence[SpanEvent] = ()
-    links: Sequence[SpanLink] = ()
-    tracestate: str = ""
-    remote_parent: bool = False
+    # Written out, as a dataclass of this size takes a job's start a millisecond.
+    __slots__ = (
+        "attributes",
+        "end_ns",
+        "events",
+        "kind",
+        "links",
+        "message",
+        "name",
+        "parent_id",
+        "remote_parent",
+        "span_id",
+        "start_ns",
+        "status",
+        "trace_id",
+        "tracestate",
+    )
+
+    def __init__(  # noqa: PLR0913 - a span has that much to say
+        self,
+        trace_id: str,
+        span_id: str,
+        parent_id: str | None,
+        name: str,
+        start_ns: int,
+        end_ns: int,
+        attributes: Attributes,
+        *,
+        kind: Kind = "internal",
+        status: Status = "unset",
+        message: str = "",
+        events: Sequence[SpanEvent] = (),
+        links: Sequence[SpanLink] = (),
+        tracestate: str = "",
+        remote_parent: bool = False,
+    ) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_id = parent_id
+        self.name = name
+        self.start_ns = start_ns
+        self.end_ns = end_ns
+        self.attributes = attributes
+        self.kind: Kind = kind
+        self.status: Status = status
+        self.message = message
+        self.events = events
+        self.links = links
+        self.tracestate = tracestate
+        self.remote_parent = remote_parent
 
     def row(self) -> SpanRow:
         """The span as the run store keeps it."""

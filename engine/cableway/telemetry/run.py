@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cableway.telemetry import record
 from cableway.telemetry.local import LocalSpans
 from cableway.telemetry.propagation import IdPool, Remote, new_trace_id, parse_remote
-from cableway.telemetry.record import Attributes, Clock, SpanRecord, bounded, text
+from cableway.telemetry.record import Attributes, SpanRecord, bounded, text
 from cableway.telemetry.sampling import threshold_of
 from cableway.telemetry.tracing import TraceObserver
 from cableway.telemetry.trail import TrailSpans
@@ -129,13 +129,10 @@ class RunTelemetry:
         return exported
 
     def _trail_spans(self, remote: Remote | None, trace_id: str | None) -> TrailSpans:
-        return TrailSpans(
-            trace_id=remote.trace_id if remote is not None else trace_id or new_trace_id(),
-            parent_id=IdPool().span_id(),
-            tracestate=remote.tracestate if remote is not None else "",
-            clock=Clock(),
-            lanes={},
-        )
+        own = IdPool().span_id()
+        if remote is not None:
+            return TrailSpans(remote.trace_id, own, remote.tracestate)
+        return TrailSpans(trace_id or new_trace_id(), own)
 
     def _made_observer(self) -> TraceObserver | None:
         if not (self._settings.records or self._settings.exports):

@@ -9,29 +9,31 @@ sense is left out and named in ``warnings``; it never stops a run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar
-from urllib.parse import unquote
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeVar
 
 Protocol = Literal["http/protobuf", "http/json"]
 Compression = Literal["gzip", "none"]
 OnFull = Literal["drop", "wait"]
 
 T = TypeVar("T")
+_NONE: Mapping[str, str] = MappingProxyType({})
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TelemetrySettings:
-    """Telemetry's settings. Without an endpoint nothing is exported and no OpenTelemetry is imported."""
+class TelemetrySettings(NamedTuple):
+    """Telemetry's settings. Without an endpoint nothing is exported and no OpenTelemetry is imported.
+
+    A tuple, because making a frozen dataclass of this size takes a job's start milliseconds.
+    """
 
     traces_endpoint: str | None = None
     """Full URL that spans are posted to."""
     metrics_endpoint: str | None = None
     """Full URL that metrics are posted to."""
     protocol: Protocol = "http/protobuf"
-    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    headers: Mapping[str, str] = _NONE
     """Sent with each request; they may hold keys, so no ``repr`` shows them."""
     timeout_s: float = 10.0
     """The longest that one request may take, and that one batch is tried for while the run goes on."""
@@ -41,7 +43,7 @@ class TelemetrySettings:
     client_certificate: str | None = None
     client_key: str | None = None
     service_name: str = "cableway"
-    resource_attributes: Mapping[str, str] = field(default_factory=dict[str, str])
+    resource_attributes: Mapping[str, str] = _NONE
     sample_ratio: float = 1.0
     """The share of items that get spans; failed and slowest items get them anyway."""
     on_full: OnFull = "drop"
@@ -58,6 +60,10 @@ class TelemetrySettings:
     """Whether a bounded sample of the spans is kept with the run."""
     warnings: tuple[str, ...] = ()
     """What was wrong in the environment and has been left out, one sentence each."""
+
+    def __repr__(self) -> str:
+        shown = {name: value for name, value in self._asdict().items() if name != "headers"}
+        return f"TelemetrySettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
     def exports(self) -> bool:
@@ -150,6 +156,10 @@ class _Reader:
 
     def _pairs(self, name: str) -> dict[str, str]:
         pairs: dict[str, str] = {}
+        if not self._text(name):
+            return pairs
+        from urllib.parse import unquote  # it loads more than a job without an endpoint needs
+
         for member in filter(None, (part.strip() for part in self._text(name).split(","))):
             key, equals, value = member.partition("=")
             if equals and key.strip() and "\n" not in value and "\r" not in value:

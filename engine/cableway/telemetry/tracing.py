@@ -182,7 +182,7 @@ class TraceObserver(Observer):
                 self._let_go(notes)
             return
         notes = notes or Notes(self._ids.span_id())
-        trail = ItemTrail(item.job_id, outcome, self._stages[begins:], times, at_ns, notes, blocs, number)
+        trail = ItemTrail(item.job_id, outcome, self._stages[begins:], times, at_ns, notes, blocs=blocs, number=number)
         self._let_go(notes)
         if slow:
             self._rank(lasted_ns, trail)

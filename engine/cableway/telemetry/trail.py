@@ -7,7 +7,6 @@ An item's way through the stages, kept as readings of the clock; made into spans
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cableway.errors import CablewayError, ItemError
@@ -66,40 +65,70 @@ class BlocMark(NamedTuple):
     code: str | None = None
 
 
-@dataclass(slots=True)
 class Notes:
-    """What is known of an item beyond its times; most have none. ``ids`` are given out before the spans are made."""
+    """What is known of an item beyond its times; most have none.
 
-    span_id: str
-    ids: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-    wanted: bool = False
-    """Somebody holds the span's id, so the item must be kept."""
-    failure: Failure | None = None
-    retries: list[Failure] = field(default_factory=list[Failure])
-    derivation: Derivation | None = None
-    parents: list[str] = field(default_factory=list[str])
-    parents_count: int = 0
-    links: list[SpanLink] = field(default_factory=list[SpanLink])
-    children: list[SpanRecord] = field(default_factory=list[SpanRecord])
+    ``ids`` are span ids by stage and bloc that were given out before the spans are made; ``wanted`` says
+    that somebody holds the item's own, so that it must be kept.
+    """
+
+    __slots__ = (
+        "children",
+        "derivation",
+        "failure",
+        "ids",
+        "links",
+        "parents",
+        "parents_count",
+        "retries",
+        "span_id",
+        "wanted",
+    )
+
+    def __init__(self, span_id: str) -> None:
+        self.span_id = span_id
+        self.ids: dict[tuple[str, str], str] = {}
+        self.wanted = False
+        self.failure: Failure | None = None
+        self.retries: list[Failure] = []
+        self.derivation: Derivation | None = None
+        self.parents: list[str] = []
+        self.parents_count = 0
+        self.links: list[SpanLink] = []
+        self.children: list[SpanRecord] = []
 
 
-@dataclass(slots=True)
 class ItemTrail:
-    """One ended item. ``times`` are queued, started and completed for each of ``stages`` in turn, as far as it came."""
+    """One ended item. ``times`` are queued, started and completed for each of ``stages`` in turn, as far as it came.
 
-    item_id: str
-    outcome: Outcome
-    stages: Sequence[str]
-    times: Sequence[int]
-    ended_ns: int
-    notes: Notes
-    blocs: Sequence[BlocMark] = ()
-    number: int = 0
-    """Where sampling put it: kept while it is below the threshold."""
-    offered: bool = False
-    """It has been given to the exporter."""
-    counted: bool = False
-    """It has been given to the local copy."""
+    ``number`` is where sampling put it: it is kept while that is below the threshold. ``offered`` says that
+    it was given to the exporter, ``counted`` that the local copy has counted it.
+    """
+
+    __slots__ = ("blocs", "counted", "ended_ns", "item_id", "notes", "number", "offered", "outcome", "stages", "times")
+
+    def __init__(
+        self,
+        item_id: str,
+        outcome: Outcome,
+        stages: Sequence[str],
+        times: Sequence[int],
+        ended_ns: int,
+        notes: Notes,
+        *,
+        blocs: Sequence[BlocMark] = (),
+        number: int = 0,
+    ) -> None:
+        self.item_id = item_id
+        self.outcome = outcome
+        self.stages = stages
+        self.times = times
+        self.ended_ns = ended_ns
+        self.notes = notes
+        self.blocs = blocs
+        self.number = number
+        self.offered = False
+        self.counted = False
 
     @property
     def began_ns(self) -> int:
@@ -115,16 +144,15 @@ class ItemTrail:
         return 1 + waits + works + blocs + len(self.notes.children)
 
 
-@dataclass(slots=True)
 class TrailSpans:
-    """Makes spans of trails: the same for the export and for the local copy."""
+    """Makes spans of trails, below the run's span *parent_id*: the same for the export and for the local copy."""
 
-    trace_id: str
-    parent_id: str
-    tracestate: str
-    clock: Clock
-    lanes: dict[str, str]
-    """Lane by stage."""
+    def __init__(self, trace_id: str, parent_id: str, tracestate: str = "") -> None:
+        self.trace_id = trace_id
+        self.parent_id = parent_id
+        self.tracestate = tracestate
+        self.clock = Clock()
+        self.lanes: dict[str, str] = {}
 
     def of(self, trail: ItemTrail) -> list[SpanRecord]:
         """The item's spans: itself, then for each stage its wait, its work, and its blocs where it has several.

@@ -10,7 +10,7 @@ from cableway.items import WorkItem
 from cableway.telemetry import record
 from cableway.telemetry.local import LocalSpans
 from cableway.telemetry.propagation import parse_remote
-from cableway.telemetry.record import Clock, SpanRecord
+from cableway.telemetry.record import SpanRecord
 from cableway.telemetry.sampling import SPACE
 from cableway.telemetry.tracing import SLOWEST, TraceObserver
 from cableway.telemetry.trail import ItemTrail, TrailSpans
@@ -27,7 +27,7 @@ class Traced:
 
     def __init__(self, threshold: int = SPACE, stages: Stages = THREE, **options: Any) -> None:
         self.offered: list[ItemTrail | SpanRecord] = []
-        spans = TrailSpans(TRACE, RUN, "a=b", Clock(), {})
+        spans = TrailSpans(TRACE, RUN, "a=b")
         self.observer = TraceObserver(spans, threshold=threshold, offer=self.offered.append, **options)
         self.flow = HandFlow([self.observer], stages)
 
@@ -289,7 +289,7 @@ def test_items_on_their_way_are_counted_by_stage() -> None:
 
 def test_a_small_run_is_kept_whole() -> None:
     local = LocalSpans(SPACE)
-    spans = TrailSpans(TRACE, RUN, "", Clock(), {})
+    spans = TrailSpans(TRACE, RUN)
     observer = TraceObserver(spans, threshold=SPACE, local=local)
     flow = HandFlow([observer])
     for _ in range(20):
@@ -301,7 +301,7 @@ def test_a_small_run_is_kept_whole() -> None:
 
 def test_the_local_copy_stays_small_and_even() -> None:
     local = LocalSpans(SPACE)
-    spans = TrailSpans(TRACE, RUN, "", Clock(), {})
+    spans = TrailSpans(TRACE, RUN)
     observer = TraceObserver(spans, threshold=SPACE, local=local)
     flow = HandFlow([observer])
     built = 0
