@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -101,12 +102,10 @@ class FlowRun:
         for crew in self.crews:
             crew.close()
             self._sweep(crew)
-        if not self._hurry.is_set() and self._leashes:
-            hurry = asyncio.get_running_loop().create_task(self._all_ended())
-            await asyncio.wait(
-                (hurry, asyncio.ensure_future(self._hurry.wait())), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            hurry.cancel()
+        if self._leashes:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await self._hurry.wait()
         await self._end_tasks()
 
     async def _all_ended(self) -> None:
@@ -191,6 +190,8 @@ class FlowRun:
 
     def _ended(self, crew: Crew | None, hand: Hand, task: asyncio.Task[None]) -> None:
         self._leashes.pop(task, None)
+        if self.ledger.cancelled and not self._leashes:
+            self._hurry.set()
         if crew is not None:
             crew.tasks.discard(task)
             crew.hands.discard(hand)

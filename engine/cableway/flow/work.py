@@ -58,9 +58,11 @@ class Work:
 
     async def _visit(self, visit: Visit, hand: Hand) -> None:
         if not visit.started:
-            if self._too_late(visit, hand):
-                return
             visit.started = True
+            late = self._too_late(visit)
+            if late is not None:
+                await self._leave(visit, hand, late)
+                return
             if not self._with_times:
                 self._stage.took(visit.item, self._stage.now_ns())
         try:
@@ -92,18 +94,16 @@ class Work:
             result = visit.results.get(self._stage.units[0].bloc.name)
             self._stage.took(visit.item, result.started_ns if result is not None else self._stage.now_ns())
 
-    def _too_late(self, visit: Visit, hand: Hand) -> bool:
-        item = visit.item
-        timeout_s = self._stage.config.queue_timeout_s
+    def _too_late(self, visit: Visit) -> Refusal | None:
+        stage, timeout_s = self._stage, self._stage.config.queue_timeout_s
         if timeout_s is None:
-            return False
-        now = self._stage.now_ns()
-        if now - self._stage.queued_at.pop(item, now) <= timeout_s * 1e9:
-            return False
-        self._stage.took(item, now)
-        error = ItemError("queue_timeout", f"waited longer than {timeout_s:g} s before stage {self._stage.name!r}")
-        self._stage.fail(hand, self._stage.name, error, 0)
-        return True
+            return None
+        now = stage.now_ns()
+        if now - stage.queued_at.pop(visit.item, now) <= timeout_s * 1e9:
+            return None
+        stage.took(visit.item, now)
+        error = ItemError("queue_timeout", f"waited longer than {timeout_s:g} s before stage {stage.name!r}")
+        return Refusal(stage.name, error, 0)
 
     async def _leave(self, visit: Visit, hand: Hand, refusal: Refusal | None) -> None:
         """The visit is over: now, or in an ordered stage when all before it are."""
