@@ -12,6 +12,7 @@ from cableway.catalog import Catalog
 from cableway.checks import check_definition, check_document, read_document
 from cableway.definition import BlocDefinition, PipelineDefinition
 from cableway.errors import DefinitionError
+from cableway.examples import build_example_pipeline
 
 LOADER = {"bloc_type": "csv_loader", "config": {"file_path": "a.csv", "batch_size": 10}}
 SIDE = {"bloc_type": "csv_loader", "config": {"file_path": "b.csv"}}
@@ -243,3 +244,9 @@ def test_the_example_of_the_repository_is_right() -> None:
     catalog = Catalog(["examples.flights.blocs"])
     definition = check_document(read_document("examples/flights/pipeline.yaml"), catalog=catalog)
     assert [stage.name for stage in definition.stages] == ["load", "clean", "sum", "store", "mean", "publish"]
+
+
+def test_the_example_pipeline_is_right() -> None:
+    definition = check_definition(build_example_pipeline("numbers.csv"), catalog=Catalog())
+    assert definition.stages[0].blocs[0].config["file_path"] == "numbers.csv"
+    assert [len(stage.blocs) for stage in definition.stages] == [1, 2, 1]
