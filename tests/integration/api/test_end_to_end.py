@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -68,9 +69,8 @@ def served(stored: Database, tmp_path: Path) -> Iterator[Served]:
 class Listener:
     """Hears of every change of state, in order, and forgets none between two questions."""
 
-    def __init__(self, connection: psycopg.Connection, folder: Path) -> None:
-        connection.execute("LISTEN runs")
-        self._notices = connection.notifies(timeout=50)
+    def __init__(self, notices: Iterator[psycopg.Notify], folder: Path) -> None:
+        self._notices = notices
         self._folder = folder
 
     def wait_for(self, run_id: str, state: str) -> None:
@@ -84,7 +84,10 @@ class Listener:
 @pytest.fixture
 def runs(stored: Database, tmp_path: Path) -> Iterator[Listener]:
     with psycopg.connect(stored.conninfo, autocommit=True) as connection:
-        yield Listener(connection, tmp_path)
+        connection.execute("LISTEN runs")
+        # What it has received and not given goes when it is closed, so one serves the whole test.
+        with closing(connection.notifies(timeout=50)) as notices:
+            yield Listener(notices, tmp_path)
 
 
 def test_a_signed_webhook_runs_its_pipeline_under_the_callers_trace(
