@@ -174,8 +174,10 @@ class FlowRun:
     def _balance(self, crew: Crew) -> bool:
         """Whether a worker of this crew is one too many; call more in when the pool wants more in its hands."""
         window, working = crew.window(), len(crew.hands)
-        for _ in range(working, window):
-            self._spawn(self._server(crew), crew)
+        queue = crew.stage.queue
+        if queue.items or queue.held or not queue.closed:  # else each one called in would end and make room for another
+            for _ in range(working, window):
+                self._spawn(self._server(crew), crew)
         return working > window
 
     def _spawn(self, serve: Callable[[Hand], Awaitable[None]], crew: Crew | None) -> asyncio.Task[None]:
