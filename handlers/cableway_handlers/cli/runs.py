@@ -61,7 +61,7 @@ def show_run(run_id: str, *, json: bool) -> None:
     if json:
         show.as_json({"run": details.run, "attempts": details.attempts, "stages": details.stages, "spans": spans})
         return
-    show.run_summary(details)
+    show.run_summary(details, trace=not spans)
     show.dead_letters_table(letters)
     show.run_spans(spans)
 

@@ -99,8 +99,8 @@ def definition(found: PipelineDefinition) -> str:
     return f"{found.name}: {_count(len(found.stages), 'stage')}, {_count(blocs, 'bloc')}"
 
 
-def run_summary(details: RunDetails) -> None:
-    """Print how a run went: state, counts, stages, what came out of it."""
+def run_summary(details: RunDetails, *, trace: bool = True) -> None:
+    """Print how a run went: state, counts, stages, what came out of it and, with *trace*, its trace id."""
     from cableway.telemetry.summary import summary
 
     run = details.run
@@ -112,7 +112,7 @@ def run_summary(details: RunDetails) -> None:
             counts=run.counts or {},
             stages=details.stages,
             wall_s=run.duration_s or 0.0,
-            trace_id=run.trace_id,
+            trace_id=run.trace_id if trace else None,
             problem=run.error,
         )
     )
