@@ -110,8 +110,7 @@ class Crew:
     def _thread_pool(self, bloc: StageBloc) -> ThreadPool:
         from cableway.flow.lanes.thread import ThreadPool  # culsans loads with it
 
-        config = self.stage.config
-        pool = self._clock.watched(ThreadPool(bloc.name, config.workers, config.setup, self.stage.now_ns))
+XX
         self.thread_pools.append(pool)
         return pool
 
@@ -171,6 +170,8 @@ class Crew:
         """Let nothing more come to this stage's workers."""
         self.stage.inbox.close()
         self.stage.queue.close()
+        if self.stage.expiry is not None:
+            self.stage.expiry.close()
 
     def freeze(self) -> StageStatistics:
         """What the stage has done so far."""

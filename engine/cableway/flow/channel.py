@@ -250,6 +250,14 @@ class LoopChannel:
         self._set_room()
         self._call_all()
 
+    def remove(self, item: Any) -> bool:
+        """Take *item* out of the line; False when it is not in it."""
+        if item not in self.items:
+            return False
+        self.items.remove(item)
+        self.taken()
+        return True
+
     def sweep(self) -> list[Any]:
         """Take everything at once."""
         items = list(self.items)

@@ -72,7 +72,7 @@ class FanOut:
 
     async def _next(self, stream: AsyncIterator[Any], bloc: str) -> Any:
         try:
-            return await next_of(stream, self._units[bloc].bloc.timeout_s, self._abandoned)
+            return await next_of(stream, self._units[bloc].bloc.timeout_s, self._stage.left_behind)
         except StopAsyncIteration:
             return _END
 
@@ -99,9 +99,6 @@ class FanOut:
         now = stage.now_ns()
         stage.through(item, now)
         stage.ledger.end(item, Outcome.CANCELLED if stage.ledger.cancelled else Outcome.SUCCEEDED, now)
-
-    def _abandoned(self) -> None:
-        self._stage.counts.abandoned += 1
 
     async def close(self, stream: AsyncIterator[Any]) -> None:
         """Let the stream's generator end; what it raises then changes nothing."""

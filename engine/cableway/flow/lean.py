@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from cableway.flow.stage import Stage
     from cableway.flow.work import Work
 
-# A worker that never has to wait lets others run after so long.
-SLICE_NS = 2_000_000
-
 # Results that are data and cannot be anything else.
 _DATA = frozenset({dict, str, bytes, int, float, bool, tuple, set, frozenset})
 
@@ -47,11 +44,11 @@ async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PL
     inbox, items, getters, take = stage.inbox, stage.inbox.items, stage.inbox.getters, stage.inbox.items.popleft
     outbox, ready, room, takers = _outlet(stage)
     book, succeed, give = _bookkeeper(stage), stage.succeed, ready.append
-    done, finished, pressed = 0, 0, False
+    turn, done, finished, pressed = stage.ledger.turn, 0, 0, False
     at = first = now()
     try:
         while True:
-            if pressed or not items or at - first > SLICE_NS:
+            if pressed or not items or at > turn.until_ns:
                 hand.item = None
                 done = finished = book(done, first, at, finished)
                 if not await _rest(stage):
@@ -107,7 +104,7 @@ async def _rest(stage: Stage) -> bool:
     if stage.ledger.crowded:
         await stage.ledger.relief()
     elif stage.inbox.items:
-        await asyncio.sleep(0)
+        await stage.ledger.turn.over()
     return await stage.inbox.wait()
 
 

@@ -17,6 +17,7 @@ from cableway.flow.audience import Audience
 from cableway.flow.clock import Clock
 from cableway.flow.observer import Outcome
 from cableway.flow.tracker import CompletionCallback, ItemTracker
+from cableway.flow.turn import Turn
 from cableway.items import Route, WorkItem, WorkItemResult
 
 log = logging.getLogger("cableway.flow")
@@ -42,6 +43,7 @@ class Ledger:
         self.now_ns = clock.now_ns
         self.tracker = tracker
         self.abort = abort
+        self.turn = Turn(clock.now_ns)
         self.emitted = 0
         self.succeeded = 0
         self._others = dict.fromkeys(Outcome, 0)

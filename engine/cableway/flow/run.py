@@ -211,6 +211,7 @@ class FlowRun:
             crew.stage.inbox.close()
             while crew.tasks:
                 await asyncio.wait(tuple(crew.tasks))
+            crew.close()
 
     async def _finish(self) -> None:
         if self._stopping is not None:

@@ -50,7 +50,7 @@ class Units:
                 refusal = await self._wait(visit, running) or refusal
         finally:
             for task, (_, leash) in running.items():
-                await end(task, leash, self._abandoned)
+                await end(task, leash, self._stage.left_behind)
         if refusal is not None:
             raise refusal
         return min(visit.due.values(), default=None)
@@ -83,9 +83,6 @@ class Units:
                 if due is not None:
                     visit.due[unit.bloc.name] = due
         return refusal
-
-    def _abandoned(self) -> None:
-        self._stage.counts.abandoned += 1
 
     async def _attempt(self, unit: Unit, visit: Visit) -> float | None:
         stage, name = self._stage, unit.bloc.name

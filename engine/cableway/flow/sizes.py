@@ -86,6 +86,15 @@ class WeighedChannel(LoopChannel):
         self.bytes += self._weights[0]
         super().give_back(item)
 
+    def remove(self, item: Any) -> bool:
+        """Take *item* out of the line; False when it is not in it."""
+        if item not in self.items:
+            return False
+        at = self.items.index(item)
+        self.bytes -= self._weights[at]
+        del self._weights[at]
+        return super().remove(item)
+
     def sweep(self) -> list[Any]:
         """Take everything at once."""
         self._weights.clear()

@@ -207,7 +207,7 @@ class Feed:
 
     async def _run(self, hand: Hand) -> None:
         inbox = self._first.inbox
-        slice_end = monotonic_ns() + SLICE_NS
+        turn = self._first.ledger.turn
         while not self._stopped:
             room = await inbox.room(self._longest_wait_s)
             if not room:
@@ -218,9 +218,8 @@ class Feed:
             self._placing = True
             await self._emit_all(given, hand)
             self._placing = False
-            if monotonic_ns() > slice_end:
-                await asyncio.sleep(0)
-                slice_end = monotonic_ns() + SLICE_NS
+            if self._first.now_ns() > turn.until_ns:
+                await turn.over()
 
     async def _emit_all(self, given: Sequence[Any], hand: Hand) -> None:
         at = 0

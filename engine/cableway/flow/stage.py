@@ -10,6 +10,7 @@ from cableway.errors import GatherTooLargeError, ItemsFailedError, WorkersLostEr
 from cableway.flow.attempt import SetupError
 from cableway.flow.channel import ChannelEndedError, Hand, LoopChannel
 from cableway.flow.config import StageConfig
+from cableway.flow.expiry import Expiry
 from cableway.flow.observer import Derivation, Outcome
 from cableway.flow.sizes import WeighedChannel
 from cableway.flow.statistics import StageCounts
@@ -43,8 +44,7 @@ class Stage:
         self.next: Stage | None = None
         self.units: tuple[Unit, ...] = ()
         self.merge: Merge | None = None
-        self.queued_at: dict[WorkItem, int] = {}
-        """When the items that wait came; kept only where their wait is limited."""
+        self.expiry = Expiry(self, config.queue_timeout_s) if config.queue_timeout_s is not None else None
 
     def _channel(self) -> LoopChannel:
         if self.config.queue_bytes is not None:
@@ -55,8 +55,8 @@ class Stage:
         """*item* waits before this stage from now on."""
         now = self.now_ns()
         self.counts.came(1, now)
-        if self.config.queue_timeout_s is not None:
-            self.queued_at[item] = now
+        if self.expiry is not None:
+            self.expiry.came(item, now)
         if item.trail is not None:
             item.trail.append(now)
         if self.audience.item_queued is not None:
@@ -68,7 +68,7 @@ class Stage:
         Return how many; with the next one something is to be done that this leaves to the caller.
         """
         inbox, tracker = self.inbox, self.ledger.tracker
-        if type(inbox) is not LoopChannel or inbox.closed or inbox.putters or self.config.queue_timeout_s is not None:
+        if type(inbox) is not LoopChannel or inbox.closed or inbox.putters or self.expiry is not None:
             return 0
         room, now, told = inbox.size - len(inbox.items), self.now_ns(), self.audience.item_queued
         end = start
@@ -202,11 +202,16 @@ class Stage:
             self.audience.item_dropped(item, self.name, at_ns)
         self.ledger.end(item, Outcome.SKIPPED, at_ns, error)
 
+    def left_behind(self) -> None:
+        """A handler did not let itself be stopped, and is no longer waited for."""
+        self.counts.abandoned += 1
+
     def merge_in(self, hand: Hand) -> None:
         """What *hand* holds has become part of another item here, and so has succeeded."""
         item, hand.item = hand.item, None
         now = self.now_ns()
-        self.queued_at.pop(item, None)
+        if self.expiry is not None:
+            self.expiry.left(item, now)
         self.took(item, now)
         self.through(item, now)
         self.counts.merged += 1

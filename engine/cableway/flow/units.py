@@ -65,13 +65,10 @@ class AsyncUnit:
             if self.bloc.timeout_s is None:
                 value = await value
             else:
-                value = await within(self.bloc.timeout_s, value, self._abandoned)
+                value = await within(self.bloc.timeout_s, value, self._stage.left_behind)
         if self._max_bytes is not None:
             check_size(value, self._max_bytes)
         return UnitResult(value, began, now_ns())
-
-    def _abandoned(self) -> None:
-        self._stage.counts.abandoned += 1
 
 
 class ThreadUnit:
@@ -94,11 +91,7 @@ class ThreadUnit:
     async def attempt(self, item: WorkItem, attempt: int) -> UnitResult:
         """Have a thread call the handler; a generator it returns is pulled in a thread too."""
         select = self.bloc.select
-        abandoned = self.pool.abandoned
-        try:
-            call = await self.pool.call(self._handler, item if select is None else select(item), self.bloc.timeout_s)
-        finally:
-            self._stage.counts.abandoned += self.pool.abandoned - abandoned
+        call = await self.pool.call(self._handler, item if select is None else select(item), self.bloc.timeout_s)
         if self._max_bytes is not None:
             check_size(call.value, self._max_bytes)
         return UnitResult(call.value, call.started_ns, call.finished_ns)

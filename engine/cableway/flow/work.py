@@ -23,9 +23,6 @@ from cableway.items import DROP
 if TYPE_CHECKING:
     from cableway.flow.stage import Stage
 
-# A worker that never has to wait lets others run after so long.
-SLICE_NS = 2_000_000
-
 
 class Work:
     """What the workers of one stage share, and the loop that each of them runs."""
@@ -45,16 +42,14 @@ class Work:
 
     async def serve(self, hand: Hand) -> None:
         """Take what comes and work on it, until the queue has ended."""
-        queue, now_ns = self._stage.queue, self._stage.now_ns
-        slice_end = now_ns() + SLICE_NS
+        queue, now_ns, turn = self._stage.queue, self._stage.now_ns, self._stage.ledger.turn
         while (self.surplus is None or not self.surplus()) and await queue.wait():
             taken = queue.take()
             visit = taken if isinstance(taken, Visit) else Visit(taken)
             hand.item = visit.item
             await self._visit(visit, hand)
-            if now_ns() > slice_end:
-                await asyncio.sleep(0)
-                slice_end = now_ns() + SLICE_NS
+            if now_ns() > turn.until_ns:
+                await turn.over()
 
     async def _visit(self, visit: Visit, hand: Hand) -> None:
         if not visit.started:
@@ -95,14 +90,14 @@ class Work:
             self._stage.took(visit.item, result.started_ns if result is not None else self._stage.now_ns())
 
     def _too_late(self, visit: Visit) -> Refusal | None:
-        stage, timeout_s = self._stage, self._stage.config.queue_timeout_s
-        if timeout_s is None:
+        stage = self._stage
+        if stage.expiry is None:
             return None
         now = stage.now_ns()
-        if now - stage.queued_at.pop(visit.item, now) <= timeout_s * 1e9:
+        error = stage.expiry.left(visit.item, now)
+        if error is None:
             return None
         stage.took(visit.item, now)
-        error = ItemError("queue_timeout", f"waited longer than {timeout_s:g} s before stage {stage.name!r}")
         return Refusal(stage.name, error, 0)
 
     async def _leave(self, visit: Visit, hand: Hand, refusal: Refusal | None) -> None:

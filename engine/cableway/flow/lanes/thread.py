@@ -39,8 +39,15 @@ class Call:
 class ThreadPool:
     """At most *workers* threads, started as calls come."""
 
-    def __init__(self, name: str, workers: int, setup: Callable[[], Any] | None, now_ns: Callable[[], int]) -> None:
-        self.abandoned = 0
+    def __init__(
+        self,
+        name: str,
+        workers: int,
+        setup: Callable[[], Any] | None,
+        now_ns: Callable[[], int],
+        left_behind: Callable[[], None],
+    ) -> None:
+        self._left_behind = left_behind
         self._name = name
         self._workers = workers
         self._setup = setup
@@ -94,7 +101,7 @@ class ThreadPool:
             call.left = True
             if call.started_ns and not call.finished_ns:
                 self._threads -= 1
-                self.abandoned += 1
+                self._left_behind()
 
     def _man(self) -> None:
         if self._collector is None:
