@@ -110,7 +110,9 @@ class Crew:
     def _thread_pool(self, bloc: StageBloc) -> ThreadPool:
         from cableway.flow.lanes.thread import ThreadPool  # culsans loads with it
 
-XX
+        stage, config = self.stage, self.stage.config
+        threads = ThreadPool(bloc.name, config.workers, config.setup, stage.now_ns, stage.left_behind)
+        pool = self._clock.watched(threads)
         self.thread_pools.append(pool)
         return pool
 
