@@ -62,9 +62,7 @@ async def run_bloc_async(
     built.bind(resources or Resources())
     data = _named(inputs)
     facts = facts or RunFacts(run_id="test", pipeline="test", line="test", parameters=parameters or {})
-    context = RunContext(
-        facts, bloc=built.name, item_id="1", data=data, inputs=tuple(data), view=view_of(built)
-    )
+    context = RunContext(facts, bloc=built.name, item_id="1", data=data, inputs=tuple(data), view=view_of(built))
     await _settled(built.open(context))
     try:
         result = await _everything(_called(built, context))

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest.mock import patch
 
@@ -84,7 +85,11 @@ class FakeClock(Clock):
             raise RuntimeError("this clock runs already")
         # Items made before this moment must not be younger than the clock.
         self._base_ns = max(self._base_ns, time.monotonic_ns() - self._elapsed_ns)
-        with _seeded(self._seed), patch("cableway.items._now_ns", self.now_ns):
+        with (
+            _seeded(self._seed),
+            patch("cableway.items._now_ns", self.now_ns),
+            patch("cableway.threads.threading", SimpleNamespace(Thread=self._thread)),
+        ):
             try:
                 with asyncio.Runner(loop_factory=self._new_loop) as runner:
                     return runner.run(main)
@@ -148,6 +153,10 @@ class FakeClock(Clock):
                         loop.call_soon_threadsafe(self._trips.discard, trip)
 
         return work
+
+    def _thread(self, target: Callable[[], None], **options: Any) -> threading.Thread:
+        """A thread in which the job has a bloc opened or closed, or a letter stored."""
+        return threading.Thread(target=self.in_thread(target), **options)
 
     def _now_ns(self) -> int:
         return self._base_ns + self._elapsed_ns

@@ -7,10 +7,22 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple, Unpack
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from cableway.testing.clock import FakeClock
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+File = int | _HasFileno
 
 STALL_S = 2.0
 """Real seconds after which a loop that waits for nothing is taken to wait for ever."""
@@ -26,7 +38,7 @@ class FakeLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._thread = threading.get_ident()
-        self._children: set[Any] = set()
+        self._children: set[int] = set()
         super().__init__(_Selector(clock, self))
 
     def time(self) -> float:
@@ -37,17 +49,25 @@ class FakeLoop(asyncio.SelectorEventLoop):
         """Whether the caller is on the loop's own thread."""
         return threading.get_ident() == self._thread
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """As any loop's; the call holds the time while it runs."""
         return super().run_in_executor(executor, self._clock.in_thread(lambda: func(*args)))
 
-    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> Any:
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's
+        """As any loop's; its threads are waited for in real time."""
+        ending = super().shutdown_default_executor
+        with self._clock.away():
+            await (ending() if timeout is None else ending(timeout))
+
+    def add_reader(self, fd: File, callback: Callable[[Unpack[Ts]], Any], *args: *Ts) -> None:
         """As any loop's; the flow's own lines to its children are known by it."""
         if str(getattr(callback, "__module__", "")).startswith("cableway.flow."):
             self._children.add(_number(fd))
-        return super().add_reader(fd, callback, *args)
+        super().add_reader(fd, callback, *args)
 
-    def remove_reader(self, fd: Any) -> bool:
+    def remove_reader(self, fd: File) -> bool:
         """As any loop's."""
         self._children.discard(_number(fd))
         return super().remove_reader(fd)
@@ -57,8 +77,8 @@ class FakeLoop(asyncio.SelectorEventLoop):
         return max(0, len(watched) - 1 - len(self._children))
 
 
-def _number(fd: Any) -> int:
-    return fd if isinstance(fd, int) else int(fd.fileno())
+def _number(fd: File) -> int:
+    return fd if isinstance(fd, int) else fd.fileno()
 
 
 class _Selector(selectors.BaseSelector):

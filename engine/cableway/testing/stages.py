@@ -97,9 +97,7 @@ async def run_handler_async(
     **settings: Any,
 ) -> StagesReport:
     """`run_handler` for a test that is a coroutine; *clock* must be the one whose loop it runs on."""
-    return await run_stages_async(
-        [(_stage_for(handler, settings), handler)], items, clock=clock, observers=observers
-    )
+    return await run_stages_async([(_stage_for(handler, settings), handler)], items, clock=clock, observers=observers)
 
 
 def run_stage(
@@ -170,7 +168,8 @@ def _is_running() -> bool:
 
 
 def _stage_for(handler: Handler, settings: Mapping[str, Any]) -> StageConfig:
-    return StageConfig(**{"name": "handler", "execution_type": _lane(handler), "workers": 1, **settings})
+    chosen: dict[str, Any] = {"name": "handler", "execution_type": _lane(handler), "workers": 1, **settings}
+    return StageConfig(**chosen)
 
 
 def _lane(handler: Handler) -> ExecutionType:
@@ -213,6 +212,6 @@ class _History(Observer):
             data=result.data,
             error=result.error,
             attempts=1 + max(tries.values(), default=0),
-            duration_s=result.total_duration,
+            duration_s=result.total_duration or 0.0,
             passed=outcome is Outcome.SUCCEEDED and result.job_id not in self._became_others,
         )
