@@ -73,9 +73,8 @@ def test_a_rate_is_what_came_to_be_in_the_last_seconds() -> None:
     pace = Pace([100])
     assert pace.look([statistics(queued=10, waiting=10)], 0.0)[0].rate_per_s == 0
     assert pace.look([statistics(queued=30, waiting=10)], 2.0)[0].rate_per_s == 10
-    for second in range(3, 60):
-        (stage,) = pace.look([statistics(queued=20, waiting=0)], float(second))
-    assert stage.rate_per_s == 0, "an old burst is forgotten"
+    later = [pace.look([statistics(queued=20, waiting=0)], float(second)) for second in range(3, 60)]
+    assert later[-1][0].rate_per_s == 0, "an old burst is forgotten"
 
 
 def test_the_line_says_all_of_each_stage() -> None:
@@ -246,4 +245,19 @@ def test_no_ending_leaves_the_terminal_changed(ending: str, stop: signal.Signals
     assert code != 0
     assert "flights" in written
     assert HIDES_CURSOR not in written
-    assert "\x1b[?1049h" not in written
+    assert "\x1b[?1049h" not in written, "no other screen"
+
+
+JOB = """
+import sys
+from cableway.job import JobRequest, run_job
+code = run_job(JobRequest(file=sys.argv[1]), {})
+sys.exit(code or 10 * ("rich" in sys.modules))
+"""
+
+
+def test_a_job_without_a_terminal_loads_no_rich(tmp_path: Path) -> None:
+    pipeline = tmp_path / "nothing.json"
+    pipeline.write_text('{"name": "nothing", "stages": [[{"name": "pass", "bloc_type": "pass_through"}]]}')
+    done = subprocess.run([sys.executable, "-c", JOB, pipeline], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
