@@ -58,7 +58,7 @@ def check_document(
 
 def check_definition(definition: PipelineDefinition, *, catalog: Catalog) -> PipelineDefinition:
     """The same for a definition made in Python."""
-    return check_document(definition.document(), catalog=catalog)
+    return check_document(definition.document(triggers=True), catalog=catalog)
 
 
 def _shaped(document: JsonObject) -> tuple[PipelineDefinition | None, list[Fault]]:

@@ -16,11 +16,13 @@ from typing import Any, Literal, cast
 
 Lane = Literal["async", "thread", "process", "interpreter", "dask"]
 OnError = Literal["fail_run", "dead_letter", "skip"]
+Overlap = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
+TriggerKind = Literal["cron", "webhook"]
 ParameterType = Literal["string", "integer", "number", "boolean", "array", "object"]
 
 JsonObject = dict[str, Any]
 
-DOCUMENT_FORMAT = 1
+DOCUMENT_FORMAT = 2
 """Number of the normalised form; a version stored under another one is checked again before it runs."""
 
 
@@ -129,6 +131,18 @@ class ParameterDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackoffDefinition:
+    """How long a run waits before its next attempt. Checked and stored; launchers do not act on it yet."""
+
+    initial_s: float = 10.0
+    """Seconds before the second attempt."""
+    factor: float = 2.0
+    """By how much the wait grows from attempt to attempt."""
+    max_s: float = 600.0
+    """The longest wait in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """How a run of this pipeline behaves as a whole."""
 
@@ -138,10 +152,46 @@ class RunSettings:
     """Failed items up to which the run still completes: a count, or a percentage such as ``1%``."""
     attempts: int = 1
     """Containers that may work on a run, one after the other, when an attempt fails in a way that may pass."""
+    backoff: BackoffDefinition = BackoffDefinition()
+    """The waits between attempts."""
+    batch_size: int | None = None
+    """Rows in an item, for the loader of the first stage when its config does not say."""
+    output_dir: str | None = None
+    """A folder for the run's files, below the one that the service gives it; unset: named after the pipeline."""
+    concurrency: int = 1
+    """Runs at a time, for each ``overlap_key``. Checked and stored; schedulers do not act on it yet."""
+    overlap: Overlap = "skip"
+    """What becomes of a run that is due while ``concurrency`` others run. Checked and stored, as above."""
+    overlap_key: str | None = None
+    """A text with ``${param:NAME}``: runs for which it differs do not count together. Checked and stored, as above."""
     grace_s: float = 25.0
     """Seconds to drain in after SIGTERM."""
     lease_ttl_s: float = 60.0
     """Seconds after its last heartbeat at which an attempt is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerDefinition:
+    """What starts runs of the pipeline: a cron rule or a webhook."""
+
+    kind: TriggerKind = "cron"
+    """``cron`` needs an ``expression``; ``webhook`` has its address from the trigger's name."""
+    expression: str | None = None
+    """Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday)."""
+    timezone: str | None = None
+    """The IANA name of the zone that a cron rule is read in; unset: UTC."""
+    parameters: JsonObject = field(default_factory=dict[str, Any])
+    """What every run that a cron rule starts is given."""
+    secrets: tuple[str, ...] = ()
+    """References (``env:NAME``) to the secrets of which one must have signed a webhook."""
+    enabled: bool = True
+    """Whether it starts runs at all."""
+
+    def config(self) -> JsonObject:
+        """What a trigger's row holds beside its kind and expression."""
+        if self.kind == "cron":
+            return {"timezone": self.timezone or "UTC", "parameters": self.parameters}
+        return {"secrets": list(self.secrets)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +208,18 @@ class PipelineDefinition:
     """How a run behaves as a whole."""
     description: str = ""
     """What it is for."""
+    triggers: dict[str, TriggerDefinition] = field(default_factory=dict[str, TriggerDefinition])
+    """What starts runs of it, by name. They are rows of their own beside the versions, and part of none."""
 
-    def document(self) -> JsonObject:
-        """This definition as JSON values, every default written out; `restore` takes it back."""
-        return cast("JsonObject", json.loads(json.dumps(asdict(self))))
+    def document(self, *, triggers: bool = False) -> JsonObject:
+        """What a version holds, as JSON values with every default written out; `restore` takes it back.
+
+        With *triggers* these stand in it as well.
+        """
+        document = cast("JsonObject", json.loads(json.dumps(asdict(self))))
+        if not triggers:
+            del document["triggers"]
+        return document
 
     def content_hash(self) -> str:
         """SHA-256 of the canonical document, in hex: equal for definitions that say the same."""
@@ -175,7 +233,7 @@ class PipelineDefinition:
             name=document["name"],
             stages=tuple(_stage(stage) for stage in document["stages"]),
             parameters={name: _parameter(value) for name, value in document["parameters"].items()},
-            settings=RunSettings(**document["settings"]),
+            settings=_settings(document["settings"]),
             description=document["description"],
         )
 
@@ -196,6 +254,10 @@ def _bloc(document: Mapping[str, Any]) -> BlocDefinition:
     if fields["inputs"] is not None:
         fields["inputs"] = tuple(fields["inputs"])
     return BlocDefinition(**fields)
+
+
+def _settings(document: Mapping[str, Any]) -> RunSettings:
+    return RunSettings(**{**document, "backoff": BackoffDefinition(**document.get("backoff", {}))})
 
 
 def _parameter(document: Mapping[str, Any]) -> ParameterDefinition:
