@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,11 +68,15 @@ def unprepared() -> None:
 
 
 async def later(job_id: str, data: Any) -> Any:
+    import asyncio  # here, so that workers that need none start fast
+
     await asyncio.sleep(0)
     return data + 1
 
 
 async def count_later(job_id: str, data: int) -> AsyncIterator[int]:
+    import asyncio
+
     for number in range(data):
         await asyncio.sleep(0)
         yield number
@@ -84,15 +87,16 @@ def count(job_id: str, data: int) -> Iterator[int]:
 
 
 def count_with_trace(job_id: str, data: str) -> Iterator[int]:
-    """Count for ever; the file *data* tells how far it came and whether it was closed."""
+    """Count for ever; the file *data* grows by a byte with each value, and another tells that it was closed."""
     number = 0
     try:
         while True:
-            Path(data).write_text(f"at {number}")
+            with Path(data).open("a") as trace:
+                trace.write("x")
             yield number
             number += 1
     finally:
-        Path(data).write_text(f"closed at {number}")
+        Path(f"{data}-closed").touch()
 
 
 def count_then_fail(job_id: str, data: int) -> Iterator[int]:
@@ -166,6 +170,8 @@ def misbehave(job_id: str, data: Any) -> Any:  # noqa: C901, PLR0912 - one case 
             os.kill(os.getpid(), signal.SIGKILL)
         case "hang":
             time.sleep(3600)
+        case "doze":
+            time.sleep(3)
         case "hang hard":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(3600)
@@ -175,11 +181,12 @@ def misbehave(job_id: str, data: Any) -> Any:  # noqa: C901, PLR0912 - one case 
         case "fork":
             return os.fork()
         case "daemon":
-            return threading.Thread(target=print, daemon=True).start()
+            threading.Thread(target=print, daemon=True).start()
         case "numpy":
             return __import__("numpy").__name__
         case _:
             return data
+    return None
 
 
 def die_once(job_id: str, data: Any) -> str:
@@ -202,7 +209,7 @@ def spoil_and_die_once(job_id: str, data: tuple[str, bytearray]) -> int:
 
 
 def appear_then_nap(job_id: str, data: str) -> str:
-    """Tell by a file that it has begun, then hang."""
+    """Write the process id to the named pipe *data*, then hang."""
     Path(data).write_text(str(os.getpid()))
     time.sleep(3600)
     return data
@@ -215,7 +222,7 @@ class Hook:
         self._notes: list[Any] = []
 
     @contextmanager
-    def unit(self, carrier: Mapping[str, str], stage: str, bloc: str, job_id: str) -> Iterator[None]:
+    def unit(self, carrier: Mapping[str, str], stage: str, bloc: str, job_id: str) -> Generator[None]:
         try:
             yield
         except ValueError as error:

@@ -9,8 +9,7 @@ from threading import Thread, get_ident
 from cableway.flow.lanes.child import Child
 from cableway.flow.transfer import Arena, Leases
 
-_AGAIN_MS = 100
-_LONGEST_MS = 10_000
+_AGAIN_MS = (50, 100, 200, 400, 800)
 
 
 def serve(calls: int, talk: int, inbox: int, outbox: int) -> None:
@@ -27,9 +26,10 @@ def serve(calls: int, talk: int, inbox: int, outbox: int) -> None:
 
 
 def _stop_when_left(talk: int, over: int, thread: int) -> None:
-    """Once the parent has left, raise `SystemExit` in the handler, again and again until it has ended.
+    """Once the parent has left, raise `SystemExit` in the handler, and a few times more until it has ended.
 
-    A loop in Python hears it; a call into C that never returns does not.
+    A loop in Python hears it; a call into C that never returns does not. Then this thread must go
+    all the same, since the process waits for it at its own end.
     """
     both, ended = poll(), poll()
     both.register(talk, 0)
@@ -40,9 +40,7 @@ def _stop_when_left(talk: int, over: int, thread: int) -> None:
         return
     import ctypes
 
-    wait_ms = _AGAIN_MS
-    while not ended.poll(0):
+    for wait_ms in _AGAIN_MS:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
         if ended.poll(wait_ms):
             return
-        wait_ms = min(2 * wait_ms, _LONGEST_MS)
