@@ -91,7 +91,7 @@ class Assembly:
             self.facts,
             bloc=bloc,
             item_id=item.job_id if item is not None else "",
-            data=_data_of(item) if item is not None else None,
+            data=self._data_of(item) if item is not None else None,
             inputs=self.readers.inputs[bloc],
             view=self._views[bloc],
         )
@@ -102,6 +102,15 @@ class Assembly:
         if isinstance(data, list):  # of a batch, not joined yet
             return [self._own(member) for member in cast("list[Any]", data)]
         return self._own(data)
+
+    def _data_of(self, item: WorkItem) -> dict[str, Any]:
+        """What each bloc made of *item*; the members of a batch are joined when one of its blocs first looks."""
+        data: Any = item.data
+        if isinstance(data, list):
+            from cableway.joining import joined_members
+
+            item.data = data = joined_members(cast("list[dict[str, Any]]", data), self.readers.sides)
+        return cast("dict[str, Any]", data)
 
     def _own(self, data: Any) -> Any:
         if not isinstance(data, dict):
@@ -125,7 +134,7 @@ class Assembly:
                     self._side_values[name] = results[name]
             for name in counted & results.keys():
                 self.rows.made(name, results[name])
-            before = self._side_values if stage.gather else _data_of(parent)
+            before = self._side_values if stage.gather else self._data_of(parent)
             kept = {name: value for name, value in before.items() if name not in over}
             return kept | {name: value for name, value in results.items() if name not in over}
 
@@ -160,7 +169,7 @@ class Assembly:
         )
 
         def select(item: WorkItem) -> dict[str, Any]:
-            data = _data_of(item)
+            data = self._data_of(item)
             return {name: data[name] for name in own if name in data}
 
         return StageBloc(name=definition.name, handler=factory, execution_type=lane, select=select)
@@ -213,16 +222,6 @@ def _retry(stage: StageDefinition) -> Retry | None:
         retry_on=retry.retry_on,
         give_up_on=retry.give_up_on,
     )
-
-
-def _data_of(item: WorkItem) -> dict[str, Any]:
-    """What each bloc made of *item*; the members of a batch are joined when one of its blocs first looks."""
-    data: Any = item.data
-    if isinstance(data, list):
-        from cableway.joining import joined_members
-
-        item.data = data = joined_members(cast("list[dict[str, Any]]", data))
-    return cast("dict[str, Any]", data)
 
 
 async def _gathered(item: WorkItem) -> Any:

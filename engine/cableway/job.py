@@ -8,9 +8,8 @@ is `run_job`; it returns the exit code and has printed one JSON object as its la
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -61,19 +60,27 @@ def run_job(request: JobRequest, variables: Mapping[str, str] | None = None, *, 
         opened = open_run(request, settings)
         run_id = opened.run_id
         try:
-            return _claim_and_run(opened, settings, variables, signals)
+            return run_opened(opened, settings, variables, signals=signals)
         finally:
             opened.store.close()
     except Exception as error:  # noqa: BLE001 - the process's boundary
         return _not_run(run_id, lack_of(error) or error)
 
 
-def _claim_and_run(opened: Opened, settings: Settings, variables: Mapping[str, str], signals: Signals | None) -> int:
+def run_opened(
+    opened: Opened,
+    settings: Settings,
+    variables: Mapping[str, str],
+    *,
+    signals: Signals | None = None,
+    wait: Callable[[float], object] = time.sleep,
+) -> int:
+    """Claim the run and run it; where another attempt holds it, *wait* for one lease and look again."""
     asked_at = time.monotonic()
     claim = opened.store.claim(opened.run_id)
     if isinstance(claim, Held):
         log.info("run %s is held by another attempt; waiting %.0f s", opened.run_id, claim.expires_in_s)
-        threading.Event().wait(claim.expires_in_s + 1)
+        wait(claim.expires_in_s + 1)
         asked_at = time.monotonic()
         claim = opened.store.claim(opened.run_id)
     match claim:

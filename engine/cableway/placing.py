@@ -94,8 +94,8 @@ def _stream(method: Callable[[RunContext], Any], see: See) -> Handler:
 
 def _stream_async(method: Callable[[RunContext], Any], see: See) -> Handler:
     async def work(item: WorkItem) -> AsyncIterator[WorkItem]:
-        values: Any = method(see(item))
-        if inspect.isasyncgen(values):
+        values: AsyncIterator[tuple[str, Any]] | Iterator[tuple[str, Any]] = method(see(item))
+        if isinstance(values, AsyncIterator):
             async for position, value in values:
                 yield WorkItem(data=value, job_id=str(position))
         else:
