@@ -35,6 +35,7 @@ class _Line:
     begun_ns: int
     end_ns: int
     error: str = ""
+    worked: bool = True
 
     @property
     def wait_ns(self) -> int:
@@ -48,8 +49,8 @@ class _Line:
 def waterfall(rows: Sequence[SpanRow], *, width: int = 100, items: int = ITEMS_SHOWN) -> Text:
     """Draw *rows*, the spans kept of one run, *width* columns wide, with at most *items* of its items.
 
-    Failed items come first, then the slowest, then the first; they stand in the order in which they
-    began. ``str`` of what is returned is the same without colour.
+    Failed items come first, then a gather, the slowest, and the first; they stand in the order in which
+    they began. ``str`` of what is returned is the same without colour.
     """
     width = max(FEWEST_COLUMNS, min(width, MOST_COLUMNS))
     tree = _Tree(rows)
@@ -75,11 +76,13 @@ class _Tree:
         self.items = [row for row in below if _type(row) == "item"]
 
     def chosen(self, count: int) -> list[SpanRow]:
-        """Failed items in at most half of the places, then the slowest in half of what is left, then the first."""
+        """Failed items in at most half of the places, one where all came together, the slowest, and the first."""
         failed = [row for row in self.items if row.status == "error"][: (count + 1) // 2]
+        gathers = [row for row in self.items if row.attributes.get(record.DERIVATION) == "gather"][:1]
         others = [row for row in self.items if row.status != "error"]
         slowest = sorted(others, key=lambda row: row.start_ns - row.end_ns)
-        ranked = [*failed, *slowest[: (count - len(failed) + 1) // 2], *others, *self.items]
+        left = max(0, count - len(failed) - len(gathers))
+        ranked = [*failed, *gathers, *slowest[: (left + 1) // 2], *others, *self.items]
         found = {row.span_id: row for row in ranked}
         return sorted(list(found.values())[:count], key=lambda row: row.start_ns)
 
@@ -113,6 +116,7 @@ class _Tree:
         line.start_ns = spans[0].start_ns
         if _type(last) == "wait":
             line.begun_ns = last.end_ns
+            line.worked = False
         lane = last.attributes.get(record.LANE)
         if lane:
             line.label += f" · {lane}"
@@ -151,7 +155,7 @@ def _draw(lines: Sequence[_Line], run: SpanRow, width: int) -> Text:
         style = _FAILED if line.error else _STYLES.get(line.kind, "")
         drawing.append(set_cell_size(printable(line.depth + line.label), labels), style=style)
         drawing.append(f"{seconds(line.wait_ns) if line.wait_ns else '':>8}", style="dim")
-        drawing.append(f"{seconds(line.work_ns):>8}  ")
+        drawing.append(f"{seconds(line.work_ns) if line.worked else '':>8}  ")
         scale.bar(drawing, line, style)
         drawing.append("\n")
     if run.attributes.get(record.STATE):
@@ -176,7 +180,7 @@ class _Scale:
         start, begun, end = self._at(line.start_ns), self._at(line.begun_ns), self._at(line.end_ns)
         start = min(start, self.columns - 1)
         begun = min(max(begun, start), self.columns - 1)
-        work = max(end - begun, 1) if line.work_ns or not line.wait_ns else 0
+        work = max(end - begun, 1) if line.work_ns or begun == start else 0
         room = self.columns
         drawing.append(" " * start)
         drawing.append(_WAIT * (begun - start), style="dim")

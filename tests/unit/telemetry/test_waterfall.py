@@ -120,3 +120,30 @@ def test_the_summary_says_how_it_went_and_what_each_stage_did() -> None:
     assert "27,004" in text
     assert "  weather" in text
     assert "trace abc" in text
+
+
+def test_where_all_came_together_is_shown() -> None:
+    telemetry = RunTelemetry(TelemetrySettings(), RunFacts(run_id="r", pipeline="flights"))
+    flow = HandFlow(telemetry.observers)
+    members = [flow.pass_all(WorkItem(number, job_id=f"item-{number}"), work=9) for number in range(20)]
+    gather = WorkItem(None, job_id="gather")
+    for member in members:
+        telemetry.observers[0].item_derived([member], [gather], "store", "gather")
+    flow.pass_stage(gather, "store", work=1)
+    flow.end(gather)
+    flow.stop()
+    text = str(waterfall(telemetry.end(RunState.SUCCEEDED, 0), items=3))
+    assert "item gather (from 20 items)" in text
+
+
+def test_a_stage_that_was_never_begun_has_no_time() -> None:
+    telemetry = RunTelemetry(TelemetrySettings(), RunFacts(run_id="r", pipeline="flights"))
+    flow = HandFlow(telemetry.observers)
+    item = WorkItem(1)
+    flow.queue(item, "load")
+    flow.wait(30)
+    flow.end(item)
+    flow.stop()
+    (line,) = [each for each in str(waterfall(telemetry.end(RunState.CANCELLED, 3))).splitlines() if "└ load" in each]
+    assert line.split()[:4] == ["└", "load", "30", "ms"]
+    assert "█" not in line
