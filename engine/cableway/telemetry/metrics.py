@@ -67,7 +67,6 @@ class RunMetrics:
         self.retries: dict[tuple[str, str], int] = {}
         self.records: Sequence[StageRecord] = ()
         self.depths: Depths = dict
-        self.spans_dropped: int | None = None
 
     def begin(self, pipeline: str, stages: Sequence[tuple[str, str]], depths: Depths) -> None:
         """Count for *stages*, each with its lane, of *pipeline*."""

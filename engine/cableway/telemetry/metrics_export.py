@@ -126,9 +126,6 @@ class _Points:
             self._histogram("cableway.item.wait.duration", "Time that an item waited before a stage", run.waits),
             self._histogram("cableway.item.work.duration", "Time that a stage worked on an item", run.works),
         ]
-        if run.spans_dropped is not None:
-            dropped: list[tuple[Attributes, float]] = [(self._of({}), run.spans_dropped)]
-            found.append(self._sum("cableway.spans.dropped", "{span}", "Spans that were not delivered", dropped))
         return [metric for metric in found if metric.data.data_points]
 
     def _of(self, attributes: Attributes) -> Attributes:
