@@ -99,7 +99,7 @@ async def _readable(fd: int) -> None:
 
     loop.add_reader(fd, tell)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await there
     finally:
         loop.remove_reader(fd)

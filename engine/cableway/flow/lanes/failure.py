@@ -80,6 +80,8 @@ def _stack(error: BaseException) -> str:
 
 def _pickled(error: BaseException) -> bytes | None:
     """The error's pickle when reading it gives the same error again: some that can be written cannot be read."""
+    # Some libraries teach tracebacks to be pickled; ours goes as text, and its frames hold the item's data.
+    error.__traceback__ = None
     try:
         body = pickle.dumps(error, 5)
         again = pickle.loads(body)
