@@ -54,6 +54,10 @@ class DatabaseSettings:
     """Where Cableway's own tables stand (``DATABASE_SCHEMA``)."""
     connect_budget_s: float = 30.0
     """Seconds to go on trying to connect (``DATABASE_CONNECT_BUDGET_S``); 0 tries once."""
+    statement_timeout_s: float = 30.0
+    """Seconds that one of our own statements may take (``DATABASE_STATEMENT_TIMEOUT_S``); 0: any."""
+    lock_timeout_s: float = 10.0
+    """Seconds that one of them may wait for a lock (``DATABASE_LOCK_TIMEOUT_S``); 0: any."""
     prepare_threshold: int | None = None
     """Executions after which a statement is prepared; None (behind PgBouncer): never."""
 
@@ -205,6 +209,8 @@ def _database(known: _Variables) -> DatabaseSettings | None:
         ssl_mode=_one_of(known.text("DATABASE_SSL_MODE"), SSL_MODES, "DATABASE_SSL_MODE"),
         schema=_schema(known.text("DATABASE_SCHEMA") or DEFAULT_SCHEMA),
         connect_budget_s=known.seconds("DATABASE_CONNECT_BUDGET_S", default=30.0),
+        statement_timeout_s=known.seconds("DATABASE_STATEMENT_TIMEOUT_S", default=30.0),
+        lock_timeout_s=known.seconds("DATABASE_LOCK_TIMEOUT_S", default=10.0),
         prepare_threshold=5 if known.switch("DATABASE_PREPARE", default=False) else None,
     )
 

@@ -4,13 +4,17 @@ The two executors: they send a named statement over a connection and give its ro
 A statement that met a deadlock or a serialization failure outside a transaction is sent again; other
 errors of the server come back in our words (`cableway.store.faults`). Steps that need several
 statements are written once, as a generator of `Step`s, and driven by either executor.
+
+How long a statement may take and wait is set for its transaction alone, in the same round trip: a pooler
+such as PgBouncer hands a connection on after each transaction, and drops what was set when it was made.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import psycopg
@@ -21,14 +25,13 @@ from cableway.store.faults import CONFLICTS, translate
 from cableway.store.queries import Queries
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
-
     from cableway.settings import DatabaseSettings
 
 Row = dict[str, Any]
 Result = TypeVar("Result")
 
 CONFLICT_RETRIES = 5
+_LIMITS = b"SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
 
 
 class Step(NamedTuple):
@@ -73,13 +76,19 @@ class Executor:
         self.connection = connection
         self.settings = settings
         self._queries = Queries(settings.schema)
+        self._limits = _limits(settings)
 
     def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         """Send the statement *name* and return its rows."""
         tries = 0
         while True:
             try:
-                cursor = self.connection.execute(self._queries[name], parameters)
+                if self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                    cursor = self.connection.execute(self._queries[name], parameters)
+                else:
+                    with self.connection.pipeline():  # as one transaction
+                        self.connection.execute(_LIMITS, self._limits)
+                        cursor = self.connection.execute(self._queries[name], parameters)
                 return cursor.fetchall() if cursor.description else []
             except psycopg.Error as error:
                 tries += 1
@@ -94,9 +103,12 @@ class Executor:
         """Do *steps* and return their result."""
         return drive(self, steps)
 
-    def transaction(self) -> AbstractContextManager[psycopg.Transaction]:
+    @contextmanager
+    def transaction(self) -> Generator[None]:
         """Several statements that hold together."""
-        return self.connection.transaction()
+        with self.connection.transaction():
+            self.connection.execute(_LIMITS, self._limits)
+            yield
 
 
 class AsyncExecutor:
@@ -106,6 +118,7 @@ class AsyncExecutor:
         self.connection = connection
         self.settings = settings
         self._queries = Queries(settings.schema)
+        self._limits = _limits(settings)
 
     async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
         """Send the statement *name* and return its rows."""
@@ -114,7 +127,12 @@ class AsyncExecutor:
         tries = 0
         while True:
             try:
-                cursor = await self.connection.execute(self._queries[name], parameters)
+                if self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                    cursor = await self.connection.execute(self._queries[name], parameters)
+                else:
+                    async with self.connection.pipeline():  # as one transaction
+                        await self.connection.execute(_LIMITS, self._limits)
+                        cursor = await self.connection.execute(self._queries[name], parameters)
                 return await cursor.fetchall() if cursor.description else []
             except psycopg.Error as error:
                 tries += 1
@@ -136,9 +154,17 @@ class AsyncExecutor:
             result: Result = end.value
             return result
 
-    def transaction(self) -> AbstractAsyncContextManager[psycopg.AsyncTransaction]:
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[None]:
         """Several statements that hold together."""
-        return self.connection.transaction()
+        async with self.connection.transaction():
+            await self.connection.execute(_LIMITS, self._limits)
+            yield
+
+
+def _limits(settings: DatabaseSettings) -> tuple[str, str]:
+    """Milliseconds, as Postgres reads them."""
+    return f"{settings.statement_timeout_s * 1000:.0f}", f"{settings.lock_timeout_s * 1000:.0f}"
 
 
 def _pause_or_raise(error: psycopg.Error, status: int, tries: int, settings: DatabaseSettings) -> float:
