@@ -58,10 +58,9 @@ def _recorded(request: JobRequest, store: object) -> str:
 def _of_file(request: JobRequest, settings: Settings, file: str) -> Opened:
     from cableway.catalog import Catalog
     from cableway.checks import check_document, read_document
-    from cableway.parameters import parameters_from_text
     from cableway.store.memory import MemoryRunStore
 
     definition = check_document(read_document(file), catalog=Catalog(settings.blocs))
     store = MemoryRunStore()
-    run_id = store.add_run(definition, parameters_from_text(definition.parameters, request.parameters), key=request.key)
+    run_id = store.add_run(definition, texts=request.parameters, key=request.key)
     return Opened(store, lambda: store, run_id)

@@ -22,14 +22,22 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 
 
-def checked_parameters(definitions: Mapping[str, ParameterDefinition], given: Mapping[str, Any]) -> dict[str, Any]:
+def checked_parameters(
+    definitions: Mapping[str, ParameterDefinition], given: Mapping[str, Any], texts: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """*given* with defaults filled in; one that is neither given nor has a default is None.
 
-    Raise `ParameterError` with every fault at once.
+    *texts* are those that a command line gives as ``name=text``: each is read by its parameter's type, arrays
+    and objects as JSON, and goes before one in *given*. Raise `ParameterError` with every fault at once.
     """
-    faults = [_unknown(name, definitions) for name in given if name not in definitions]
+    read, unreadable = _from_texts(definitions, texts or {})
+    given = {**given, **read}
+    faults = [_unknown(name, definitions) for name in {**given, **(texts or {})} if name not in definitions]
     values: dict[str, Any] = {}
     for name, definition in definitions.items():
+        if name in unreadable:
+            faults.append(_wrong_type(_pointer(name), definition.type))
+            continue
         values[name] = given.get(name, definition.default)
         fault = _fault(_pointer(name), definition, values[name], is_given=name in given)
         if fault is not None:
@@ -37,22 +45,18 @@ def checked_parameters(definitions: Mapping[str, ParameterDefinition], given: Ma
     return _or_raise(values, faults)
 
 
-def parameters_from_text(definitions: Mapping[str, ParameterDefinition], texts: Mapping[str, str]) -> dict[str, Any]:
-    """What ``-p name=text`` means by each parameter's type; the result still goes through `checked_parameters`.
-
-    Arrays and objects are written as JSON. Raise `ParameterError` with every fault at once.
-    """
-    faults: list[Fault] = []
+def _from_texts(
+    definitions: Mapping[str, ParameterDefinition], texts: Mapping[str, str]
+) -> tuple[dict[str, Any], set[str]]:
+    """What *texts* mean, and the names of those that are not of their parameter's type."""
     values: dict[str, Any] = {}
-    for name, text in texts.items():
-        if name not in definitions:
-            faults.append(_unknown(name, definitions))
-            continue
+    unreadable: set[str] = set()
+    for name in texts.keys() & definitions.keys():
         try:
-            values[name] = _from_text(text, definitions[name].type)
+            values[name] = _from_text(texts[name], definitions[name].type)
         except ValueError:
-            faults.append(_wrong_type(_pointer(name), definitions[name].type))
-    return _or_raise(values, faults)
+            unreadable.add(name)
+    return values, unreadable
 
 
 def default_faults(definitions: Mapping[str, ParameterDefinition]) -> list[Fault]:

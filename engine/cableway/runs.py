@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cableway.errors import Fault, ParameterError, UnknownPipelineError
-from cableway.parameters import checked_parameters, parameters_from_text, restored_parameters
+from cableway.parameters import checked_parameters, restored_parameters
 from cableway.store.executor import AsyncExecutor, Row, Sender, Step, Steps, drive
 from cableway.store.ids import new_id
 from cableway.store.storable import storable_json, storable_text
@@ -87,8 +87,8 @@ def _recording(request: RunRequest, settings: DatabaseSettings) -> Steps[Recorde
     version = found[0]
     check_number(version["schema_number"], settings)
     definitions = restored_parameters(version["parameters"])
-    given = {**request.parameters, **parameters_from_text(definitions, request.texts)}
-    values = _run_values(request, version, checked_parameters(definitions, given))
+    parameters = checked_parameters(definitions, request.parameters, request.texts)
+    values = _run_values(request, version, parameters)
     made = yield Step("insert_run", values)
     if made:
         return RecordedRun(run_id=made[0]["run_id"], created=True)

@@ -6,7 +6,7 @@ import pytest
 
 from cableway.definition import ParameterDefinition, ParameterType
 from cableway.errors import ParameterError
-from cableway.parameters import checked_parameters, default_faults, parameters_from_text, restored_parameters
+from cableway.parameters import checked_parameters, default_faults, restored_parameters
 from tests.fixtures.state import pipeline
 
 DAY = ParameterDefinition(type="string", required=True)
@@ -93,14 +93,23 @@ def test_what_postgres_takes_is_taken() -> None:
     ],
 )
 def test_a_command_line_means_the_type(kind: ParameterType, text: str, value: Any) -> None:
-    assert parameters_from_text({"x": ParameterDefinition(type=kind)}, {"x": text}) == {"x": value}
+    assert checked_parameters({"x": ParameterDefinition(type=kind)}, {}, {"x": text}) == {"x": value}
 
 
 def test_a_command_line_that_is_wrong_is_told_everything() -> None:
-    definitions = {"n": LIMIT, "b": ParameterDefinition(type="boolean"), "o": ParameterDefinition(type="object")}
+    kinds: dict[str, ParameterType] = {"n": "integer", "b": "boolean", "o": "object"}
+    definitions = {"day": DAY, **{name: ParameterDefinition(type=kind) for name, kind in kinds.items()}}
     with pytest.raises(ParameterError) as caught:
-        parameters_from_text(definitions, {"n": "many", "b": "perhaps", "o": "{", "z": "1"})
-    assert [fault.pointer for fault in caught.value.faults] == [f"/parameters/{name}" for name in "nboz"]
+        checked_parameters(definitions, {}, {"n": "many", "b": "perhaps", "o": "{", "z": "1"})
+    assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [
+        ("/parameters/z", "unknown"),
+        ("/parameters/day", "missing"),
+        *((f"/parameters/{name}", "wrong_type") for name in kinds),
+    ]
+
+
+def test_a_text_goes_before_a_value() -> None:
+    assert checked_parameters({"n": LIMIT}, {"n": 1}, {"n": "2"}) == {"n": 2}
 
 
 def test_definitions_come_back_from_a_stored_version() -> None:

@@ -85,15 +85,19 @@ class MemoryRunStore:
         definition: PipelineDefinition,
         parameters: Mapping[str, Any] | None = None,
         *,
+        texts: Mapping[str, str] | None = None,
         key: str | None = None,
         traceparent: str | None = None,
         tracestate: str | None = None,
     ) -> str:
-        """Queue a run of *definition* and return its id. Raise `ParameterError` where *parameters* do not fit."""
+        """Queue a run of *definition* and return its id; *texts* are parameters as a command line gives them.
+
+        Raise `ParameterError` where they do not fit.
+        """
         run = MemoryRun(
             run_id=new_id(),
             definition=definition,
-            parameters=checked_parameters(definition.parameters, parameters or {}),
+            parameters=checked_parameters(definition.parameters, parameters or {}, texts),
             line=new_id(),
             key=key,
             traceparent=traceparent,
