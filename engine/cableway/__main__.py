@@ -99,6 +99,21 @@ def _value_of(option: str, rest: Iterator[str]) -> str:
     return value
 
 
+def _hold_streams() -> None:
+    """Where a standard stream is closed, hold its number, or the next connection would be written to as stderr."""
+    import os
+
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where it was closed
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - as above
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
 def _leave(code: int) -> None:
     """Exit; at once where a thread of somebody's would hold the process up for ever."""
     import os
@@ -116,6 +131,7 @@ def _leave(code: int) -> None:
 
 
 if __name__ == "__main__":
+    _hold_streams()
     # Before anything slow is imported: as process 1 a signal that nobody handles is ignored.
     _signals = Signals()
     _signals.install()

@@ -42,6 +42,11 @@ def with_parameters(
     return (replace(definition, stages=stages) if resolved else definition), frozenset(resolved)
 
 
+def is_reference(value: Any) -> bool:
+    """Whether *value* is a text that a reference stands in, whatever it refers to: known when the run starts."""
+    return isinstance(value, str) and "${" in value
+
+
 def has_reference(value: Any) -> bool:
     """Whether a reference stands anywhere in *value*."""
     match value:
