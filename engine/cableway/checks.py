@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
@@ -17,13 +18,16 @@ from pydantic import TypeAdapter, ValidationError
 from cableway.catalog import Catalog
 from cableway.configs import adapter_of, faults_of
 from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition
-from cableway.documents import limit_faults, read_document, unfolded
+from cableway.documents import WrittenDocument, limit_faults, read_document
 from cableway.errors import DefinitionError, Fault
 from cableway.meaning import judged
+from cableway.pointers import is_within, parts_of
+from cableway.unfolding import unfolded
 
 __all__ = ["check_definition", "check_document", "read_document"]
 
 MAX_BLOCS = 10_000
+_MOST: Mapping[str, int] = {"stages": MAX_BLOCS, "parameters": 1000, "triggers": 100}
 _REPAIRS = 3
 _STAND_INS: Mapping[str, Any] = {"name": "?", "bloc_type": "?", "blocs": (), "stages": ()}
 
@@ -33,24 +37,13 @@ def check_document(
 ) -> PipelineDefinition:
     """The definition that *document* describes, with every default written out.
 
-    Its stages may name blocs of its own ``blocs`` or of *blocs*. Raise `DefinitionError` with every fault.
+    Its stages may name blocs of its own ``blocs`` or of *blocs*. Raise `DefinitionError` with every
+    fault; those of a document that `read_document` gave have their lines where its format tells them.
     """
-    _raise_for(limit_faults(document))
-    form = unfolded(document, blocs or {})
-    _raise_for(_count_faults(form.document))
-    definition, shape = _shaped(form.document)
-    faults = list(shape)
-    if definition is not None:
-        definition, meaning = judged(definition, catalog)
-        # A part without its shape has no meaning yet.
-        bad = {fault.pointer for fault in shape}
-        faults += [fault for fault in meaning if not _is_within(fault.pointer, bad)]
-    written = [Fault(form.as_written(fault.pointer), fault.code, fault.message) for fault in faults]
-    known = {fault.pointer for fault in form.faults}
-    written = form.faults + [
-        fault for fault in written if fault.code == "unused" or not _is_within(fault.pointer, known)
-    ]
-    _raise_for(written)
+    definition, faults = _judged(document, catalog, blocs or {})
+    if isinstance(document, WrittenDocument):
+        faults = [replace(fault, line=document.line_of(fault.pointer)) for fault in faults]
+    _raise_for(faults)
     if definition is None:
         raise DefinitionError("the document is no pipeline")
     return definition
@@ -59,6 +52,35 @@ def check_document(
 def check_definition(definition: PipelineDefinition, *, catalog: Catalog) -> PipelineDefinition:
     """The same for a definition made in Python."""
     return check_document(definition.document(triggers=True), catalog=catalog)
+
+
+def _judged(
+    document: Mapping[str, Any], catalog: Catalog, blocs: Mapping[str, BlocDefinition]
+) -> tuple[PipelineDefinition | None, list[Fault]]:
+    """The definition as far as there is one, and every fault at its place in *document* as written."""
+    if too_much := _form_faults(document):
+        return None, too_much
+    form = unfolded(document, blocs)
+    if too_many := list(_count_faults(form.document)):
+        return None, too_many
+    definition, shape = _shaped(form.document)
+    faults = list(shape)
+    if definition is not None:
+        definition, meaning = judged(definition, catalog)
+        # A part without its shape has no meaning yet.
+        bad = {fault.pointer for fault in shape}
+        faults += [fault for fault in meaning if not is_within(fault.pointer, bad)]
+    written = [replace(fault, pointer=form.as_written(fault.pointer)) for fault in faults]
+    known = {fault.pointer for fault in form.faults}
+    return definition, form.faults + [
+        fault for fault in written if fault.code == "unused" or not is_within(fault.pointer, known)
+    ]
+
+
+def _form_faults(document: Any) -> list[Fault]:
+    if not isinstance(document, Mapping):
+        return [Fault("", "dict_type", "must be a mapping with a name and stages")]
+    return limit_faults(document)
 
 
 def _shaped(document: JsonObject) -> tuple[PipelineDefinition | None, list[Fault]]:
@@ -72,7 +94,8 @@ def _shaped(document: JsonObject) -> tuple[PipelineDefinition | None, list[Fault
             found = list(
                 faults_of(error.errors(include_url=False, include_context=False, include_input=False), document)
             )
-            faults += [fault for fault in found if not _is_within(fault.pointer, {known.pointer for known in faults})]
+            before = {fault.pointer for fault in faults}
+            faults += [fault for fault in found if not is_within(fault.pointer, before)]
             document = json.loads(json.dumps(document))
             for fault in found:
                 _repair(document, fault)
@@ -86,7 +109,7 @@ def _adapter() -> TypeAdapter[PipelineDefinition]:
 
 def _repair(document: Any, fault: Fault) -> None:
     """Take what is wrong out of *document*; what has to be there gets a stand-in."""
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")[1:]]
+    parts = parts_of(fault.pointer)
     if not parts:
         return
     around = _reached(document, parts[:-1])
@@ -116,21 +139,21 @@ def _count_faults(document: JsonObject) -> Iterable[Fault]:
     count = sum(len(cast("list[Any]", members)) for members in blocs if isinstance(members, list))
     if count > MAX_BLOCS:
         yield Fault("/stages", "too_large", f"hold {count} blocs, and a pipeline has at most {MAX_BLOCS}")
-
-
-def _is_within(pointer: str, places: set[str]) -> bool:
-    """Whether *pointer* is one of *places* or lies below one."""
-    while pointer not in places:
-        if not pointer:
-            return False
-        pointer = pointer.rpartition("/")[0]
-    return True
+    for name, most in _MOST.items():
+        members: Any = document.get(name)
+        if isinstance(members, Mapping | list) and len(cast("list[Any]", members)) > most:
+            yield Fault(f"/{name}", "too_large", f"must hold at most {most}")
 
 
 def _raise_for(faults: Iterable[Fault]) -> None:
     found = list(faults)
     if not found:
         return
-    shown = "; ".join(f"{fault.pointer or 'the document'}: {fault.message}" for fault in found[:3])
+    shown = "; ".join(_line(fault) for fault in found[:3])
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     raise DefinitionError(f"{shown}{more}", found)
+
+
+def _line(fault: Fault) -> str:
+    place = fault.pointer or "the document"
+    return f"{place}: {fault.message}" if fault.line is None else f"line {fault.line}, {place}: {fault.message}"

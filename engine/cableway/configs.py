@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails
 
 from cableway.definition import JsonObject
 from cableway.errors import Fault
+from cableway.pointers import escaped
+from cableway.references import is_reference
 
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _SAID_OTHERWISE = {
@@ -55,11 +57,6 @@ def written_out(made: Any, given: Mapping[str, Any]) -> JsonObject:
     return asdict(made)
 
 
-def is_reference(value: Any) -> bool:
-    """Whether a reference stands in *value*, to be resolved when the run starts."""
-    return isinstance(value, str) and "${" in value
-
-
 def faults_of(details: Sequence[ErrorDetails], document: Any, prefix: str = "") -> Iterator[Fault]:
     """Pydantic's errors as faults: one for each place, where a union would list one for each member."""
     seen: set[str] = set()
@@ -91,11 +88,6 @@ def _member(current: Any, part: int | str) -> tuple[Any] | None:
         listed = cast("Sequence[Any]", current)
         return (listed[part],) if part < len(listed) else None
     return None
-
-
-def escaped(part: int | str) -> str:
-    """*part* as it is written in a JSON pointer."""
-    return str(part).replace("~", "~0").replace("/", "~1")
 
 
 def _small(message: str) -> str:

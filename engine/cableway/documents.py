@@ -1,8 +1,7 @@
 """
-Pipeline documents as people write them: read from a file, held to limits, and put into one form.
+Pipeline documents as people write them: read from a file, and held to limits before anyone looks closer.
 
-What comes out of here holds JSON values alone and has every stage and bloc written out as a
-mapping; `cableway.checks` then judges it.
+A document from a file remembers its text, so that a fault in it can be found by its line.
 """
 
 from __future__ import annotations
@@ -10,39 +9,43 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from cableway.definition import BlocDefinition, JsonObject
+from cableway.definition import JsonObject
 from cableway.errors import DefinitionError, Fault
+from cableway.pointers import escaped, parts_of
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
-MAX_VALUES = 500_000
-RESERVED_STAGES = frozenset({"created", "completed", "error"})
+MAX_VALUES = 1_000_000
+MAX_TEXT = 16 * 1024 * 1024
+"""Characters in all texts of a document, which with every default written out is larger than its file."""
 _FORMATS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
 
 
-@dataclass(slots=True)
-class Unfolded:
-    """A document in its one form. ``origins`` says where in the document as written a part of it came from."""
+class WrittenDocument(dict[str, Any]):
+    """A document as it stands in a file; as a mapping it is like any other."""
 
-    document: JsonObject
-    origins: dict[str, str] = field(default_factory=dict[str, str])
-    faults: list[Fault] = field(default_factory=list[Fault])
+    def __init__(self, document: JsonObject, text: str, kind: str) -> None:
+        super().__init__(document)
+        self._text = text
+        self._kind = kind
+        self._root: Any = None
 
-    def as_written(self, pointer: str) -> str:
-        """*pointer* into the one form as a pointer into what was written."""
-        prefix = pointer
-        while prefix:
-            if prefix in self.origins:
-                return self.origins[prefix] + pointer[len(prefix) :]
-            prefix = prefix.rpartition("/")[0]
-        return pointer
+    def line_of(self, pointer: str) -> int | None:
+        """The line (from 1) of what *pointer* leads to, or of the last on the way that is there; None in TOML."""
+        if self._kind == "TOML":
+            return None
+        from cableway.yaml_documents import line_in, node_tree
+
+        if self._root is None:
+            # A JSON text is a YAML one as well.
+            self._root = node_tree(self._text)
+        return line_in(self._root, parts_of(pointer))
 
 
-def read_document(path: str | Path) -> JsonObject:
+def read_document(path: str | Path) -> WrittenDocument:
     """The document in the YAML, JSON or TOML file at *path*. Dates in YAML stay text.
 
     Raise `DefinitionError` that says what is wrong with the file, and where in it.
@@ -52,6 +55,8 @@ def read_document(path: str | Path) -> JsonObject:
     if kind is None:
         raise DefinitionError(f"{path}: a pipeline document ends in {', '.join(_FORMATS)}")
     try:
+        if place.exists() and not place.is_file():
+            raise DefinitionError(f"{path}: is no regular file")
         with place.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -59,7 +64,8 @@ def read_document(path: str | Path) -> JsonObject:
     if len(raw) > MAX_BYTES:
         raise DefinitionError(f"{path}: is larger than {MAX_BYTES >> 20} MiB")
     try:
-        document = _parsed(raw.decode("utf-8-sig"), kind)
+        text = raw.decode("utf-8-sig")
+        document = _parsed(text, kind)
     except _NotParsedError as error:
         raise DefinitionError(f"{path}: is no {kind}: {error}") from None
     except UnicodeDecodeError:
@@ -68,19 +74,18 @@ def read_document(path: str | Path) -> JsonObject:
         raise DefinitionError(f"{path}: is nested too deeply") from None
     if not isinstance(document, dict):
         raise DefinitionError(f"{path}: holds no pipeline; it begins with `name:` and `stages:`")
-    return cast("JsonObject", document)
+    return WrittenDocument(cast("JsonObject", document), text, kind)
 
 
 def limit_faults(document: Any) -> list[Fault]:
     """What keeps *document* from being stored as JSON, and where it is larger than any pipeline."""
+    too_large = _size_fault(document)
+    if too_large is not None:
+        return [Fault("", "too_large", too_large)]
     faults: list[Fault] = []
     waiting: list[tuple[Any, str, int]] = [(document, "", 0)]
-    seen = 0
     while waiting and len(faults) < 100:
         value, pointer, depth = waiting.pop()
-        seen += 1
-        if seen > MAX_VALUES:
-            return [*faults, Fault("", "too_large", f"holds more than {MAX_VALUES} values")]
         if depth > MAX_DEPTH:
             faults.append(Fault(pointer, "too_deep", f"is nested more than {MAX_DEPTH} levels deep"))
         elif isinstance(value, Mapping | list | tuple):
@@ -90,96 +95,26 @@ def limit_faults(document: Any) -> list[Fault]:
     return faults
 
 
-def unfolded(document: Mapping[str, Any], blocs: Mapping[str, BlocDefinition]) -> Unfolded:
-    """*document* with each stage and bloc a mapping: names are looked up in its own ``blocs``, then in *blocs*."""
-    result = Unfolded({key: value for key, value in document.items() if key != "blocs"})
-    own: Any = document.get("blocs", {})
-    if not isinstance(own, Mapping):
-        result.faults.append(Fault("/blocs", "dict_type", "must be a mapping of names to blocs"))
-        own = {}
-    known = _Known(cast("Mapping[str, Any]", own), blocs)
-    stages = document.get("stages")
-    if isinstance(stages, list | tuple):
-        written = [_stage(stage, number, known, result) for number, stage in enumerate(cast("list[Any]", stages))]
-        _name_stages(written)
-        result.document["stages"] = written
-    unused = [name for name in known.own if name not in known.used]
-    result.faults += [Fault(f"/blocs/{_escaped(name)}", "unused", "is in no stage") for name in unused]
-    return result
-
-
-@dataclass(slots=True)
-class _Known:
-    """The blocs that a stage may name."""
-
-    own: Mapping[str, Any]
-    others: Mapping[str, BlocDefinition]
-    used: set[str] = field(default_factory=set[str])
-
-
-def _stage(stage: Any, number: int, known: _Known, result: Unfolded) -> Any:
-    """Its one form; what is no stage at all is left for the shape's judge."""
-    pointer = f"/stages/{number}"
-    fields: JsonObject = {}
-    match stage:
-        case str():
-            blocs, places = [stage], [pointer]
-        case list() | tuple():
-            blocs = list(cast("list[Any]", stage))
-            places = [f"{pointer}/{index}" for index in range(len(blocs))]
-            result.origins[f"{pointer}/blocs"] = pointer
-        case {"blocs": list() | tuple()}:
-            fields = dict(cast("Mapping[str, Any]", stage))
-            blocs = list(fields.pop("blocs"))
-            places = [f"{pointer}/blocs/{index}" for index in range(len(blocs))]
-        case _:
-            return stage
-    written: list[Any] = []
-    for index, (bloc, place) in enumerate(zip(blocs, places, strict=True)):
-        origin, full = _bloc(bloc, place, known, result)
-        result.origins[f"{pointer}/blocs/{index}"] = origin
-        written.append(full)
-    return {**fields, "blocs": written}
-
-
-def _bloc(bloc: Any, place: str, known: _Known, result: Unfolded) -> tuple[str, Any]:
-    """Where a bloc stands written, and its one form."""
-    if not isinstance(bloc, str):
-        return place, bloc
-    known.used.add(bloc)
-    if bloc in known.own:
-        found = known.own[bloc]
-        named = {"name": bloc, **cast("Mapping[str, Any]", found)} if isinstance(found, Mapping) else found
-        return f"/blocs/{_escaped(bloc)}", named
-    if bloc in known.others:
-        return place, asdict(known.others[bloc])
-    message = f"no bloc {bloc!r}; {_near(bloc, [*known.own, *known.others])}"
-    result.faults.append(Fault(place, "unknown_bloc", message))
-    return place, {"name": bloc, "bloc_type": ""}
-
-
-def _name_stages(stages: list[Any]) -> None:
-    """A stage without a name gets that of its only bloc, else its number, and never one that is taken."""
-    written = [cast("JsonObject", stage) for stage in stages if isinstance(stage, dict)]
-    taken = {stage.get("name") for stage in written}
-    for number, stage in enumerate(stages, 1):
-        if not isinstance(stage, dict) or "name" in stage:
-            continue
-        name = _own_name(cast("JsonObject", stage))
-        if name is None or name in taken:
-            name = f"stage_{number}"
-        while name in taken:
-            name += "_"
-        stage["name"] = name
-        taken.add(name)
-
-
-def _own_name(stage: JsonObject) -> str | None:
-    """The name of a stage's only bloc, where a stage may be called so."""
-    blocs = stage.get("blocs", ())
-    only = blocs[0] if len(blocs) == 1 else None
-    name: Any = cast("JsonObject", only).get("name") if isinstance(only, dict) else None
-    return name if isinstance(name, str) and name not in RESERVED_STAGES else None
+def _size_fault(document: Any) -> str | None:
+    """Whether it is too large, before anything is made of its parts: aliases can make much of little."""
+    waiting = [document]
+    values = text = 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            text += len(value)
+        elif isinstance(value, Mapping | list | tuple):
+            members = cast("Mapping[Any, Any] | list[Any]", value)
+            values += len(members)
+            if values > MAX_VALUES:
+                return f"holds more than {MAX_VALUES} values"
+            if isinstance(members, Mapping):
+                text += sum(len(key) for key in members if isinstance(key, str))
+                members = list(members.values())
+            waiting.extend(members)
+        if text > MAX_TEXT:
+            return f"holds more than {MAX_TEXT >> 20} million characters"
+    return None
 
 
 def _members(
@@ -193,7 +128,7 @@ def _members(
         if not isinstance(key, str) or _not_json(key):
             faults.append(Fault(pointer, "not_json", "has a key that is no text"))
         else:
-            yield member, f"{pointer}/{_escaped(key)}", depth
+            yield member, f"{pointer}/{escaped(key)}", depth
 
 
 def _not_json(value: Any) -> str | None:
@@ -210,19 +145,6 @@ def _not_json(value: Any) -> str | None:
             return None if math.isfinite(value) else "is no finite number"
         case _:
             return f"is a {type(value).__name__}, which JSON has no form for; write it as text"
-
-
-def _near(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, n=3)
-    if near:
-        return f"near it: {', '.join(near)}"
-    return f"known: {', '.join(sorted(known)[:20])}" if known else "none is known"
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 class _NotParsedError(Exception):

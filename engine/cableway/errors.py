@@ -62,10 +62,13 @@ class Fault:
     pointer: str
     code: str
     message: str
+    line: int | None = None
+    """The line of the file in which it stands, where it came from one that tells lines."""
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, str | int]:
         """The fault as it stands in a problem's ``errors``."""
-        return {"pointer": self.pointer, "code": self.code, "message": self.message}
+        place: dict[str, str | int] = {} if self.line is None else {"line": self.line}
+        return {"pointer": self.pointer, "code": self.code, "message": self.message, **place}
 
 
 class CablewayError(Exception):

@@ -2,64 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cableway.bounds import bound_faults
 from cableway.catalog import Catalog
 from cableway.definition import BlocDefinition, PipelineDefinition
-from cableway.documents import RESERVED_STAGES
 from cableway.errors import DefinitionError, Fault
 from cableway.parameters import default_faults
-from cableway.references import resolve
+from cableway.pointers import escaped
+from cableway.reference_checks import reference_faults
+from cableway.streams import with_batch_size
+from cableway.triggers import trigger_faults
+from cableway.unfolding import RESERVED_STAGES
 from cableway.wiring import wiring_faults
 
 if TYPE_CHECKING:
     from cableway.blocs.kinds import Bloc
 
 MAX_NAME = 100
-_AT_LEAST_ONE = "at_least_one"
-_ABOVE_ZERO = "above_zero"
-_NOT_NEGATIVE = "not_negative"
-_NUMBERS: Mapping[str, Mapping[str, str]] = {
-    "": {
-        "workers": _AT_LEAST_ONE,
-        "queue_size": _AT_LEAST_ONE,
-        "queue_bytes": _AT_LEAST_ONE,
-        "max_item_bytes": _AT_LEAST_ONE,
-        "gather_bytes": _AT_LEAST_ONE,
-        "chunk": _AT_LEAST_ONE,
-        "timeout_s": _ABOVE_ZERO,
-        "queue_timeout_s": _ABOVE_ZERO,
-        "rate_per_s": _ABOVE_ZERO,
-    },
-    "/retry": {
-        "attempts": _AT_LEAST_ONE,
-        "initial_s": _NOT_NEGATIVE,
-        "factor": _AT_LEAST_ONE,
-        "max_s": _NOT_NEGATIVE,
-    },
-    "/batch": {"count": _AT_LEAST_ONE, "size_bytes": _AT_LEAST_ONE, "period_s": _ABOVE_ZERO},
-    "/settings": {
-        "timeout_s": _ABOVE_ZERO,
-        "attempts": _AT_LEAST_ONE,
-        "grace_s": _NOT_NEGATIVE,
-        "lease_ttl_s": _AT_LEAST_ONE,
-    },
-}
-_RULES: Mapping[str, tuple[Callable[[float], bool], str]] = {
-    _AT_LEAST_ONE: (lambda value: value >= 1, "must be at least 1"),
-    _ABOVE_ZERO: (lambda value: value > 0, "must be above 0"),
-    _NOT_NEGATIVE: (lambda value: value >= 0, "must not be negative"),
-}
+"""Characters of a name."""
+
+_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+_FOLDER = re.compile(r"[A-Za-z0-9_.-]{1,100}(/[A-Za-z0-9_.-]{1,100}){0,9}", re.ASCII)
 
 
 def judged(definition: PipelineDefinition, catalog: Catalog) -> tuple[PipelineDefinition, list[Fault]]:
     """*definition* with every config's defaults written out, and every fault in what it means."""
-    faults = [*_name_faults(definition), *_number_faults(definition), *default_faults(definition.parameters)]
+    faults = [
+        *_name_faults(definition),
+        *bound_faults(definition),
+        *_parameter_faults(definition),
+        *_setting_faults(definition),
+        *trigger_faults(definition),
+    ]
     configs = _Configs(catalog, definition.parameters)
+    definition, more = with_batch_size(definition, configs.known)
+    faults += more
     stages = tuple(
         replace(
             stage,
@@ -83,19 +66,16 @@ class _Configs:
         self.types: dict[str, type[Bloc]] = {}
         self.built: dict[str, Bloc] = {}
         self._catalog = catalog
-        self._parameters = dict.fromkeys(parameters)
+        self._parameters = frozenset(parameters)
         self._unknown: dict[str, str] = {}
 
     def normalised(self, bloc: BlocDefinition, pointer: str) -> BlocDefinition:
         """*bloc* with its defaults written out, kept as built where it can be; its faults are noted."""
-        if not self._is_known(bloc.bloc_type):
+        if self.known(bloc.bloc_type) is None:
             self.faults.append(Fault(f"{pointer}/bloc_type", "unknown_bloc", self._unknown[bloc.bloc_type]))
             return bloc
         self.types[bloc.name] = self._catalog.load(bloc.bloc_type)
-        try:
-            resolve(bloc.config, self._parameters, f"{pointer}/config")
-        except DefinitionError as error:
-            self.faults += error.faults
+        self.faults += reference_faults(bloc.config, self._parameters, f"{pointer}/config")
         config, faults = self._catalog.normalise(bloc.bloc_type, bloc.config)
         self.faults += [Fault(f"{pointer}/config{fault.pointer}", fault.code, fault.message) for fault in faults]
         full = replace(bloc, config=config)
@@ -105,7 +85,8 @@ class _Configs:
                 self.built[bloc.name] = self._catalog.build(full, checked=True)
         return full
 
-    def _is_known(self, name: str) -> bool:
+    def known(self, name: str) -> type[Bloc] | None:
+        """The class of bloc type *name*, where there is one."""
         if name not in self._unknown:
             try:
                 self._catalog.load(name)
@@ -113,7 +94,7 @@ class _Configs:
                 self._unknown[name] = str(error)
             else:
                 self._unknown[name] = ""
-        return not self._unknown[name]
+        return None if self._unknown[name] else self._catalog.load(name)
 
 
 def _name_faults(definition: PipelineDefinition) -> Iterator[Fault]:
@@ -160,33 +141,18 @@ def _bad_name(name: str) -> str | None:
     return None
 
 
-def _number_faults(definition: PipelineDefinition) -> Iterator[Fault]:
-    for number, stage in enumerate(definition.stages):
-        pointer = f"/stages/{number}"
-        yield from _ranges(stage, pointer, "")
-        yield from _ranges(stage.retry, pointer, "/retry")
-        if stage.batch is not None:
-            yield from _ranges(stage.batch, pointer, "/batch")
-            if stage.batch.count is None and stage.batch.size_bytes is None and stage.batch.period_s is None:
-                yield Fault(f"{pointer}/batch", "empty", "needs a count, size_bytes or period_s")
-    yield from _ranges(definition.settings, "", "/settings")
-    if not _is_share(definition.settings.max_errors):
-        yield Fault("/settings/max_errors", "range", "must be a count from 0, or a percentage such as '1%'")
+def _parameter_faults(definition: PipelineDefinition) -> Iterator[Fault]:
+    for name in definition.parameters:
+        if not _PARAMETER.fullmatch(name):
+            message = "a parameter's name is 1 to 64 letters, digits and underscores, and begins with no digit"
+            yield Fault(f"/parameters/{escaped(name)}", "name", message)
+    yield from default_faults(definition.parameters)
 
 
-def _ranges(part: Any, pointer: str, inside: str) -> Iterator[Fault]:
-    for name, rule in _NUMBERS[inside].items():
-        value = getattr(part, name)
-        holds, message = _RULES[rule]
-        if value is not None and not holds(value):
-            yield Fault(f"{pointer}{inside}/{name}", "range", message)
-
-
-def _is_share(value: int | str) -> bool:
-    if isinstance(value, int):
-        return value >= 0
-    number = value.removesuffix("%")
-    try:
-        return number != value and 0 <= float(number) <= 100
-    except ValueError:
-        return False
+def _setting_faults(definition: PipelineDefinition) -> Iterator[Fault]:
+    folder, key = definition.settings.output_dir, definition.settings.overlap_key
+    if folder is not None and (not _FOLDER.fullmatch(folder) or ".." in folder.split("/")):
+        message = "must be a relative path of letters, digits, dots, dashes and underscores that leads downwards"
+        yield Fault("/settings/output_dir", "path", message)
+    if key is not None:
+        yield from reference_faults(key, definition.parameters, "/settings/overlap_key")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cableway.definition import BlocDefinition, PipelineDefinition, StageDefinition
 from cableway.errors import Fault
+from cableway.nearness import Nearness
+from cableway.references import is_reference
 
 if TYPE_CHECKING:
     from cableway.blocs.kinds import Bloc
@@ -24,6 +26,15 @@ class _Place:
     definition: BlocDefinition
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What a bloc may name as its input."""
+
+    places: Mapping[str, _Place]
+    types: Mapping[str, type[Bloc]]
+    nearness: Nearness = field(default_factory=Nearness)
+
+
 def wiring_faults(
     definition: PipelineDefinition, types: Mapping[str, type[Bloc]], built: Mapping[str, Bloc]
 ) -> list[Fault]:
@@ -36,8 +47,8 @@ def wiring_faults(
         for number, stage in enumerate(definition.stages)
         for index, bloc in enumerate(stage.blocs)
     ]
-    by_name = {place.definition.name: place for place in reversed(places)}
-    faults = [fault for place in places for fault in _input_faults(place, by_name, types)]
+    names = _Names({place.definition.name: place for place in reversed(places)}, types)
+    faults = [fault for place in places for fault in _input_faults(place, names)]
     for number, stage in enumerate(definition.stages):
         faults += _gather_faults(number, stage, types)
     for place in places:
@@ -50,31 +61,28 @@ def wiring_faults(
     return faults
 
 
-def _input_faults(place: _Place, by_name: Mapping[str, _Place], types: Mapping[str, type[Bloc]]) -> Iterator[Fault]:
+def _input_faults(place: _Place, names: _Names) -> Iterator[Fault]:
     bloc = place.definition
     source = bloc.config.get("source_bloc")
-    if isinstance(source, str) and "${" not in source:
-        yield from _one_input(place, source, f"{place.pointer}/config/source_bloc", by_name, types)
+    if isinstance(source, str) and not is_reference(source):
+        yield from _one_input(place, source, f"{place.pointer}/config/source_bloc", names)
         if bloc.inputs is not None and source not in bloc.inputs:
             yield Fault(f"{place.pointer}/inputs", "input", f"does not hold the source_bloc {source!r}")
     for index, name in enumerate(bloc.inputs or ()):
-        yield from _one_input(place, name, f"{place.pointer}/inputs/{index}", by_name, types)
+        yield from _one_input(place, name, f"{place.pointer}/inputs/{index}", names)
 
 
-def _one_input(
-    place: _Place, name: str, pointer: str, by_name: Mapping[str, _Place], types: Mapping[str, type[Bloc]]
-) -> Iterator[Fault]:
-    source = by_name.get(name)
+def _one_input(place: _Place, name: str, pointer: str, names: _Names) -> Iterator[Fault]:
+    source = names.places.get(name)
     if name == place.definition.name:
         yield Fault(pointer, "input", "a bloc cannot read what it makes itself")
     elif source is None:
-        close = get_close_matches(name, by_name, n=3)
-        near = f"near it: {', '.join(close)}" if close else "it must stand in an earlier stage"
-        yield Fault(pointer, "input", f"no bloc {name!r} in this pipeline; {near}")
+        advice = names.nearness.advice(name, names.places)
+        yield Fault(pointer, "input", f"no bloc {name!r} in this pipeline; {advice}")
     elif source.number >= place.number:
         where = "in the same stage" if source.number == place.number else "in a later stage"
         yield Fault(pointer, "input", f"{name!r} stands {where}, and data passes to later stages only")
-    elif name in types and types[name].kind == "exporter":
+    elif name in names.types and names.types[name].kind == "exporter":
         yield Fault(pointer, "input", f"{name!r} is an exporter, which hands nothing on")
 
 
@@ -83,7 +91,7 @@ def _default_input_faults(
 ) -> Iterator[Fault]:
     """A bloc that reads one other must find exactly one where it does not say which."""
     bloc = place.definition
-    if bloc.config.get("source_bloc") is not None or "source_bloc" not in _config_keys(bloc_type):
+    if bloc.config.get("source_bloc") is not None or "source_bloc" not in config_keys(bloc_type):
         return
     if bloc.inputs is not None:
         names = list(bloc.inputs)
@@ -98,7 +106,8 @@ def _default_input_faults(
     yield Fault(f"{place.pointer}/config", "input", f"say with source_bloc what it reads: {there}")
 
 
-def _config_keys(bloc_type: type[Bloc]) -> frozenset[str]:
+def config_keys(bloc_type: type[Bloc]) -> frozenset[str]:
+    """The keys that a config of *bloc_type* has."""
     return frozenset(getattr(bloc_type.Config, "__annotations__", ()))
 
 
@@ -111,8 +120,20 @@ def _lane_faults(place: _Place, bloc: type[Bloc]) -> Iterator[Fault]:
     if lane not in bloc.lanes:
         advice = "" if own else f"; give the bloc a lane of its own beside its stage's {lane!r}"
         yield Fault(pointer, "lane", f"{bloc.bloc_type} runs in the lanes {', '.join(bloc.lanes)}{advice}")
-    elif lane == "interpreter" and bloc.worker is None:
-        yield Fault(pointer, "lane", f"{bloc.bloc_type} names no worker function for the interpreter lane")
+    elif lane == "interpreter" and (reason := _worker_fault(bloc.worker)):
+        yield Fault(pointer, "worker", f"{bloc.bloc_type} {reason}")
+
+
+def _worker_fault(path: str | None) -> str | None:
+    """Why the interpreter lane would find nothing to call at *path*, where it would not."""
+    if path is None:
+        return "names no worker function for the interpreter lane"
+    module, _, name = path.partition(":")
+    try:
+        function = getattr(import_module(module), name)
+    except Exception as error:  # noqa: BLE001 - an import runs the author's code, which may raise anything
+        return f"names a worker {path!r} that cannot be imported: {type(error).__name__}"
+    return None if callable(function) else f"names a worker {path!r} that cannot be called"
 
 
 def _gather_faults(number: int, stage: StageDefinition, types: Mapping[str, type[Bloc]]) -> Iterator[Fault]:
