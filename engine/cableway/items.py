@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from enum import StrEnum
 from itertools import count
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, final
@@ -18,7 +19,19 @@ from typing import TYPE_CHECKING, Any, Final, final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cableway.flow.observer import Outcome
+
+class Outcome(StrEnum):
+    """How an item ends: exactly one of these, once."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+_SUCCEEDED = Outcome.SUCCEEDED
+_GOOD = frozenset({Outcome.SUCCEEDED, Outcome.SKIPPED})
 
 _now_ns = time.monotonic_ns
 # What turns a monotonic reading into wall time; read once, so that one reading is always one instant.
@@ -86,6 +99,26 @@ def _pack(trail: list[int]) -> bytes:
     return packer.pack(*trail)
 
 
+def note_arrival(trail: list[int], at_ns: int) -> None:
+    """Note in *trail* that the item waits before its next stage since *at_ns*.
+
+    A trail is the item's making, then for each stage: queued, started, completed. An item is mostly
+    queued at the very reading at which the stage before completed it; that one is left out, and so one
+    that differs is marked by its sign.
+    """
+    trail.append(at_ns if len(trail) == 1 else -at_ns)
+
+
+def _readings(trail: list[int]) -> list[int]:
+    """Queued, started, completed for each stage in turn, with what `note_arrival` leaves out."""
+    readings: list[int] = []
+    for reading in trail[1:]:
+        if reading >= 0 and readings and len(readings) % 3 == 0:
+            readings.append(readings[-1])
+        readings.append(abs(reading))
+    return readings
+
+
 class WorkItemResult:
     """How one item ended. ``error`` is None unless it failed.
 
@@ -103,27 +136,45 @@ class WorkItemResult:
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.data: Any = None
-        # Readings: the item's making, then queued, started, completed for each stage in turn, then its end.
         self._trail: list[int] | bytes = trail
         self._metadata = metadata
+
+    def succeed(self) -> None:
+        """Note that the item went its way to the end, where its last reading was taken."""
+        self.outcome = _SUCCEEDED
+        trail = self._trail
+        if type(trail) is list:
+            packer = _packers.get(len(trail))
+            self._trail = packer.pack(*trail) if packer is not None else _pack(trail)
 
     def end(self, outcome: Outcome, at_ns: int, error: BaseException | None, data: Any) -> None:
         """Note how the item ended, and keep its readings in little space."""
         self.outcome = outcome
         self.error = error
         self.data = data
-        trail = self._trail
-        if isinstance(trail, list):
-            trail.append(at_ns)
-            self._trail = _pack(trail)
+        if isinstance(self._trail, list):
+            self._trail = _pack(self._trail if outcome is _SUCCEEDED else [*self._trail, at_ns])
 
     @property
-    def trail(self) -> list[int]:
-        """Readings of the monotonic clock: the item's making, then queued, started and completed for each
-        stage of the route in turn, then, once there is an outcome, its end.
-        """
+    def _plain(self) -> list[int]:
         trail = self._trail
         return trail if isinstance(trail, list) else list(Struct(f"{len(trail) // 8}q").unpack(trail))
+
+    @property
+    def readings(self) -> list[int]:
+        """Readings of the monotonic clock: queued, started and completed for each stage of the route in turn."""
+        trail = self._plain
+        return _readings(trail if self.outcome is None or self.outcome is _SUCCEEDED else trail[:-1])
+
+    @property
+    def created_ns(self) -> int:
+        """The reading at the item's making."""
+        return self._plain[0]
+
+    @property
+    def ended_ns(self) -> int:
+        """The reading at the item's end; its last one while it is on its way."""
+        return abs(self._plain[-1])
 
     @property
     def job_id(self) -> str:
@@ -136,7 +187,7 @@ class WorkItemResult:
     def metadata(self) -> WorkItemMetadata:
         """When the item came and left, and its owner's notes."""
         if self._metadata is None:
-            self._metadata = WorkItemMetadata(created_ns=self.trail[0])
+            self._metadata = WorkItemMetadata(created_ns=self.created_ns)
         self._metadata.record = self
         return self._metadata
 
@@ -148,14 +199,10 @@ class WorkItemResult:
     @property
     def total_duration(self) -> float | None:
         """Seconds from the item's making to its end; None before it."""
-        trail = self.trail
-        return (trail[-1] - trail[0]) / 1e9 if self.outcome is not None else None
+        return (self.ended_ns - self.created_ns) / 1e9 if self.outcome is not None else None
 
     def __repr__(self) -> str:
         return f"WorkItemResult(job_id={self.job_id!r}, outcome={str(self.outcome)!r}, error={self.error!r})"
-
-
-_GOOD = frozenset({"succeeded", "skipped"})
 
 
 class WorkItemMetadata:
@@ -192,7 +239,7 @@ class WorkItemMetadata:
     def completed(self) -> datetime | None:
         """When the item ended, in UTC; None while it is on its way."""
         record = self.record
-        return None if record is None or record.outcome is None else wall_time(record.trail[-1])
+        return None if record is None or record.outcome is None else wall_time(record.ended_ns)
 
     @property
     def error_details(self) -> dict[str, Any] | None:
@@ -208,8 +255,8 @@ class WorkItemMetadata:
             return "created"
         if record.outcome is not None:
             return "completed" if record.outcome in _GOOD else "error"
-        passed = len(record.trail) - 1
-        return record.route.stages[(passed - 1) // 3] if passed else "created"
+        passed, stages = len(record.readings), record.route.stages
+        return stages[min(passed // 3, len(stages) - 1)] if passed else "created"
 
     @property
     def stage_timings(self) -> dict[str, dict[str, datetime]]:
@@ -217,7 +264,7 @@ class WorkItemMetadata:
         timings: dict[str, dict[str, datetime]] = {}
         if self.record is not None:
             stages = self.record.route.stages
-            for index, reading in enumerate(self._readings()):
+            for index, reading in enumerate(self.record.readings):
                 timings.setdefault(stages[index // 3], {})[_PHASES[index % 3]] = wall_time(reading)
         return timings
 
@@ -226,13 +273,8 @@ class WorkItemMetadata:
         if self.record is None or stage not in self.record.route.stages:
             return None
         at = self.record.route.stages.index(stage) * 3
-        readings = self._readings()
+        readings = self.record.readings
         return (readings[at + 2] - readings[at + 1]) / 1e9 if len(readings) > at + 2 else None
-
-    def _readings(self) -> list[int]:
-        if self.record is None:
-            return []
-        return self.record.trail[1:-1] if self.record.outcome is not None else self.record.trail[1:]
 
     def __repr__(self) -> str:
         return f"WorkItemMetadata(current_stage={self.current_stage!r}, custom_metadata={self._custom or {}!r})"

@@ -40,15 +40,14 @@ def is_lean(stage: Stage) -> bool:
 
 async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PLR0912 - inlined for speed
     """Take what comes and work on it, until the queue has ended."""
-    now, handler, (begin, passed) = stage.now_ns, stage.units[0].lean_handler, _told(stage)
-    inbox, items, getters, take = stage.inbox, stage.inbox.items, stage.inbox.getters, stage.inbox.items.popleft
-    outbox, ready, room, takers = _outlet(stage)
-    book, succeed, give = _bookkeeper(stage), stage.succeed, ready.append
-    turn, done, finished, pressed = stage.ledger.turn, 0, 0, False
+    inbox, now, handler, turn = stage.inbox, stage.now_ns, stage.units[0].lean_handler, stage.ledger.turn
+    items, getters, (outbox, ready, room, takers) = inbox.items, inbox.getters, _outlet(stage)
+    (begin, passed), book, succeed, give = _told(stage), _bookkeeper(stage), stage.succeed, ready.append
+    take, followed, done, finished = items.popleft, stage.ledger.tracker is not None, 0, 0
     at = first = now()
     try:
         while True:
-            if pressed or not items or at > turn.until_ns:
+            if not items or at > turn.until_ns:
                 hand.item = None
                 done = finished = book(done, first, at, finished)
                 if not await _rest(stage):
@@ -58,6 +57,8 @@ async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PL
             hand.since_ns = at
             if len(items) <= inbox.wake_at or (getters and items and not inbox.waking):
                 inbox.taken()
+            if followed:
+                item.trail.append(at)
             if begin is not None:
                 begin(item, at)
             try:
@@ -68,25 +69,23 @@ async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PL
             if result is not item:
                 if type(result) not in _DATA:
                     done = finished = book(done, first, at, finished)
-                    await work.settle_value(hand, result, at, ended)
-                    at = first = now()
+                    at = first = await work.settle_value(hand, result, at, ended)
                     continue
                 item.data = result
-            at = ended
-            done += 1
-            finished += at
+            at, done, finished = ended, done + 1, finished + ended
+            if followed:
+                item.trail.append(at)
             if passed is not None:
                 passed(item, at, len(ready) < room)
             if outbox is None:
-                pressed = succeed(item, at)
+                succeed(item, at)
             elif len(ready) < room:
                 give(item)
                 if takers and not outbox.waking:
                     outbox.wake()
             else:
                 done = finished = book(done, first, at, finished)
-                await stage.wait_counted(hand, at)
-                at = first = now()
+                at = first = await stage.wait_counted(hand, at)
     finally:
         book(done, first, at, finished)
 
@@ -137,28 +136,21 @@ _Begin = Callable[[WorkItem, int], None]
 _Passed = Callable[[WorkItem, int, bool], None]
 
 
-def _told(stage: Stage) -> tuple[_Begin | None, _Passed | None]:  # noqa: C901 - inlined for speed
-    """What has to be done at the start and the end of each hop where items are followed or observed."""
+def _told(stage: Stage) -> tuple[_Begin | None, _Passed | None]:
+    """What tells the observers of the start and the end of each hop, where there are any."""
     audience, name = stage.audience, stage.name
     started, finished, queued = audience.hop_started, audience.hop_finished, audience.hop_queued
     following = stage.next.name if stage.next is not None else None
-    if stage.ledger.tracker is None and started is None and finished is None and queued is None:
-        return None, None
 
     def begin(item: WorkItem, at_ns: int) -> None:
         nonlocal started
-        if item.trail is not None:
-            item.trail.append(at_ns)
-        if started is not None:
-            try:
-                started(item, name, at_ns)
-            except Exception as error:
-                started = audience.fault("item_started", error)
+        try:
+            started(item, name, at_ns)  # type: ignore[misc]  # not called where it is None
+        except Exception as error:
+            started = audience.fault("item_started", error) or _deaf
 
     def passed(item: WorkItem, at_ns: int, has_room: bool) -> None:  # noqa: FBT001 - called once a hop
         nonlocal finished, queued
-        if item.trail is not None:
-            item.trail += (at_ns, at_ns) if has_room else (at_ns,)
         if finished is not None:
             try:
                 finished(item, name, at_ns)
@@ -170,4 +162,8 @@ def _told(stage: Stage) -> tuple[_Begin | None, _Passed | None]:  # noqa: C901 -
             except Exception as error:
                 queued = audience.fault("item_queued", error)
 
-    return begin, passed
+    return begin if started is not None else None, passed if finished is not None or queued is not None else None
+
+
+def _deaf(*_: Any) -> None:
+    """What is told when the only listener has been taken off."""

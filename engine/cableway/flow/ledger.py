@@ -42,6 +42,8 @@ class Ledger:
         self.audience = audience
         self.now_ns = clock.now_ns
         self.tracker = tracker
+        self.active = tracker.active if tracker is not None else None
+        self.first_route = tracker.routes[0] if tracker is not None else Route(())
         self.abort = abort
         self.turn = Turn(clock.now_ns)
         self.emitted = 0
@@ -50,7 +52,7 @@ class Ledger:
         self.total_ns = 0
         self.cancelled = False
         self._kept = tracker is not None or bool(callbacks)
-        self.unwatched = not self._kept and audience.item_ended is None
+        self.unwatched = not callbacks and audience.item_ended is None and not keep_data
         self._callbacks = callbacks
         self._keep_data = keep_data
         self._ids: set[str] = set()
@@ -80,7 +82,7 @@ class Ledger:
         self.emitted += 1
         item.live = True
         if self.tracker is not None:
-            self.tracker.follow_from(item, first_stage)
+            self.tracker.follow(item, first_stage)
 
     def _admit_twice(self, item: WorkItem, first_stage: int, on_duplicate: str) -> bool:
         if on_duplicate == "allow" and not item.live:

@@ -15,21 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from cableway.items import Outcome
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
 
-
-class Outcome(StrEnum):
-    """How an item ends: exactly one of these, once."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
-    LOST = "lost"
+__all__ = ["Derivation", "FlowEnded", "FlowStarted", "Observer", "Outcome", "WorkerHook"]
 
 
 Derivation = Literal["fan_out", "batch", "gather"]

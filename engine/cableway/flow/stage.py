@@ -14,7 +14,7 @@ from cableway.flow.expiry import Expiry
 from cableway.flow.observer import Derivation, Outcome
 from cableway.flow.sizes import WeighedChannel
 from cableway.flow.statistics import StageCounts
-from cableway.items import WorkItem
+from cableway.items import WorkItem, note_arrival
 
 if TYPE_CHECKING:
     from cableway.flow.bloc import Merge
@@ -58,7 +58,7 @@ class Stage:
         if self.expiry is not None:
             self.expiry.came(item, now)
         if item.trail is not None:
-            item.trail.append(now)
+            note_arrival(item.trail, now)
         if self.audience.item_queued is not None:
             self.audience.item_queued(item, self.name, now)
 
@@ -67,7 +67,7 @@ class Stage:
 
         Return how many; with the next one something is to be done that this leaves to the caller.
         """
-        inbox, tracker = self.inbox, self.ledger.tracker
+        inbox, active, route = self.inbox, self.ledger.active, self.ledger.first_route
         if type(inbox) is not LoopChannel or inbox.closed or inbox.putters or self.expiry is not None:
             return 0
         room, now, told = inbox.size - len(inbox.items), self.now_ns(), self.audience.item_queued
@@ -76,8 +76,9 @@ class Stage:
             if type(item) is not WorkItem or item.live or item.own_id is not None:
                 break
             item.live = True
-            if tracker is not None:
-                tracker.follow(item, now)
+            if active is not None:
+                item.follow(route, [item.created_ns, now])
+                active[item] = None
             if told is not None:
                 told(item, self.name, now)
             end += 1
@@ -106,16 +107,19 @@ class Stage:
         if self.audience.item_finished is not None:
             self.audience.item_finished(item, self.name, at_ns)
 
-    def succeed(self, item: WorkItem, at_ns: int) -> bool:
-        """*item* is through the last stage. Tell whether the workers should wait for callbacks."""
+    def succeed(self, item: WorkItem, at_ns: int) -> None:
+        """*item* is through the last stage. Where callbacks crowd, the workers' turn is over."""
         ledger = self.ledger
         if ledger.unwatched and item.own_id is None:
             item.live = False
             ledger.succeeded += 1
             ledger.total_ns += at_ns - item.created_ns
-            return False
+            if ledger.tracker is not None:
+                ledger.tracker.keep(item)
+            return
         ledger.end(item, Outcome.SUCCEEDED, at_ns)
-        return ledger.crowded
+        if ledger.crowded:
+            ledger.turn.until_ns = 0
 
     async def pass_on(self, hand: Hand) -> None:
         """Send what *hand* holds to the next stage, waiting for room; behind the last stage it has succeeded."""
@@ -152,11 +156,15 @@ class Stage:
             if self.audience.stage_blocked is not None:
                 self.audience.stage_blocked(self.name, self.next.name, now - began, now)
 
-    async def wait_counted(self, hand: Hand, at_ns: int) -> None:
-        """As `wait_for_room`, for an item that is in the next stage's sums already, as come at *at_ns*."""
+    async def wait_counted(self, hand: Hand, at_ns: int) -> int:
+        """As `wait_for_room`, for an item that is in the next stage's sums already, as come at *at_ns*.
+
+        Return a reading at the end.
+        """
         if self.next is not None:
             self.next.counts.came(-1, -at_ns)
         await self.wait_for_room(hand)
+        return self.now_ns()
 
     def cancel(self, hand: Hand) -> None:
         """What *hand* holds goes no further, for the run is being cancelled."""

@@ -7,9 +7,7 @@ from time import monotonic_ns
 from typing import Any
 
 from cableway.flow.observer import Outcome
-from cableway.items import Route, WorkItem, WorkItemResult
-
-_PHASES = ("queued", "started", "completed")
+from cableway.items import Route, WorkItem, WorkItemResult, note_arrival
 
 CompletionCallback = Callable[[WorkItemResult], Awaitable[Any] | None]
 
@@ -27,17 +25,21 @@ class ItemTracker:
         self.active: dict[WorkItem, None] = {}
         self.results: list[WorkItemResult] = []
         self.callbacks: list[CompletionCallback] = []
-        self._routes = [Route(self.stage_names[index:]) for index in range(len(self.stage_names) + 1)]
+        self.routes = [Route(self.stage_names[index:]) for index in range(len(self.stage_names) + 1)]
 
-    def follow(self, item: WorkItem, at_ns: int) -> None:
-        """Begin to follow *item*, which waits before the first stage since *at_ns*."""
-        item.follow(self._routes[0], [item.created_ns, at_ns])
-        self.active[item] = None
-
-    def follow_from(self, item: WorkItem, first_stage: int) -> None:
+    def follow(self, item: WorkItem, first_stage: int = 0) -> None:
         """Begin to follow *item*, which will enter at the stage with this index."""
-        item.follow(self._routes[first_stage], [item.created_ns])
+        item.follow(self.routes[first_stage], [item.created_ns])
         self.active[item] = None
+
+    def keep(self, item: WorkItem) -> None:
+        """Keep that *item* succeeded: `complete` for the many, where nobody else wants to know."""
+        del self.active[item]
+        record = item.record
+        if record is not None:
+            item.trail = None
+            record.succeed()
+            self.results.append(record)
 
     def complete(self, item: WorkItem, outcome: Outcome, at_ns: int, error: BaseException | None) -> WorkItemResult:
         """Keep how *item* ended, and follow it no further."""
@@ -56,15 +58,18 @@ class ItemTracker:
 
     async def register_item(self, item: WorkItem) -> None:
         """Begin to follow *item* from the first stage."""
-        self.follow_from(item, 0)
+        self.follow(item)
 
     async def update_item_stage(self, job_id: str, stage: str, transition_type: str = "started") -> None:
-        """Note that the item with this id was queued, started or completed in *stage*, now."""
-        at = self.stage_names.index(stage) * 3 + _PHASES.index(transition_type) + 1
+        """Note that the item with this id was queued, started or completed in *stage*, now; in the stages' order."""
+        if transition_type not in {"queued", "started", "completed"}:
+            raise ValueError(f"an item is queued, started or completed, not {transition_type!r}")
         for item in self.active:
             if item.job_id == job_id and item.trail is not None:
-                item.trail.extend([item.trail[-1]] * (at - len(item.trail)))
-                item.trail[at:] = [monotonic_ns()]
+                if transition_type == "queued":
+                    note_arrival(item.trail, monotonic_ns())
+                else:
+                    item.trail.append(monotonic_ns())
 
     async def complete_item(
         self,

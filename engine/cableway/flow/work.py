@@ -108,15 +108,18 @@ class Work:
         hand.item = None
         await self._line.leave(visit, refusal, hand, self._settle)
 
-    async def settle_value(self, hand: Hand, value: Any, began_ns: int, ended_ns: int) -> None:
-        """Deal with what a lean handler gave that is not plain data: a failure, a drop, a stream, another item."""
+    async def settle_value(self, hand: Hand, value: Any, began_ns: int, ended_ns: int) -> int:
+        """Deal with what a lean handler gave that is not plain data: a failure, a drop, a stream, another item.
+
+        Return a reading at the end.
+        """
         self._stage.counts.began(began_ns)
         visit = Visit(hand.item)
-        if isinstance(value, Refusal):
-            await self._settle(visit, hand, value)
-            return
-        visit.results[self._stage.units[0].bloc.name] = UnitResult(value, began_ns, ended_ns)
-        await self._settle(visit, hand, None)
+        refusal = value if isinstance(value, Refusal) else None
+        if refusal is None:
+            visit.results[self._stage.units[0].bloc.name] = UnitResult(value, began_ns, ended_ns)
+        await self._settle(visit, hand, refusal)
+        return self._stage.now_ns()
 
     async def _settle(self, visit: Visit, hand: Hand, refusal: Refusal | None) -> None:
         stage = self._stage

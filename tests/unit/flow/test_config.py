@@ -11,6 +11,10 @@ from cableway import ETLPipelineConfig, ExecutionType, StageConfig
 from cableway.flow.config import Batch, Gather, RateLimit, Retry
 
 
+def made(settings: dict[str, Any]) -> StageConfig:
+    return StageConfig(**settings)
+
+
 def test_the_defaults_are_those_of_the_seed() -> None:
     stage = StageConfig(name="fetch")
     assert (stage.execution_type, stage.workers, stage.queue_size) == (ExecutionType.ASYNC, 5, 1000)
@@ -23,21 +27,21 @@ def test_the_defaults_are_those_of_the_seed() -> None:
 @pytest.mark.parametrize("value", [True, "5", 2.0])
 def test_counts_are_whole_numbers(field: str, value: Any) -> None:
     with pytest.raises(TypeError, match=rf"stage 'fetch': {field} must be a whole number"):
-        StageConfig(**{"name": "fetch", "execution_type": "process", field: value})
+        made({"name": "fetch", "execution_type": "process", field: value})
 
 
 @pytest.mark.parametrize("field", ["workers", "queue_size", "queue_bytes", "max_item_bytes", "chunk"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_counts_are_positive(field: str, value: int) -> None:
     with pytest.raises(ValueError, match=rf"stage 'fetch': {field} must be at least 1, not {value}"):
-        StageConfig(**{"name": "fetch", "execution_type": "process", field: value})
+        made({"name": "fetch", "execution_type": "process", field: value})
 
 
 @pytest.mark.parametrize("field", ["timeout_s", "queue_timeout_s"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_times_are_positive_and_finite(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
-        StageConfig(**{"name": "fetch", field: value})
+        made({"name": "fetch", field: value})
 
 
 @pytest.mark.parametrize("name", ["created", "completed", "error"])

@@ -12,7 +12,7 @@ import pytest
 
 from cableway import WorkItem, WorkItemMetadata
 from cableway.flow.observer import Outcome
-from cableway.items import DROP, Route
+from cableway.items import DROP, Route, note_arrival
 
 
 def test_an_id_is_made_once_and_given_ones_are_kept() -> None:
@@ -60,10 +60,14 @@ def test_the_stage_follows_the_readings() -> None:
     trail = [start]
     record = item.follow(Route(("fetch", "store")), trail)
     seen = [item.metadata.current_stage]
-    for reading in (1, 2, 5, 6, 9):
-        trail.append(start + reading * 1_000_000_000)
+    for phase, seconds in (("queued", 1), ("started", 2), ("completed", 5), ("queued", 6), ("started", 9)):
+        reading = start + seconds * 1_000_000_000
+        if phase == "queued":
+            note_arrival(trail, reading)
+        else:
+            trail.append(reading)
         seen.append(item.metadata.current_stage)
-    assert seen == ["created", "fetch", "fetch", "fetch", "store", "store"]
+    assert seen == ["created", "fetch", "fetch", "store", "store", "store"]
     record.end(Outcome.FAILED, start + 10_000_000_000, ValueError("no"), None)
     assert item.metadata.current_stage == "error"
     assert item.metadata.error_details == {"type": "ValueError", "message": "no"}
@@ -73,6 +77,7 @@ def test_the_stage_follows_the_readings() -> None:
     timings = item.metadata.stage_timings
     assert set(timings["fetch"]) == {"queued", "started", "completed"}
     assert set(timings["store"]) == {"queued", "started"}
+    assert timings["store"]["queued"] - timings["fetch"]["completed"] == timedelta(seconds=1)
     assert timings["fetch"]["completed"] - timings["fetch"]["started"] == timedelta(seconds=3)
     assert item.metadata.completed == item.metadata.created + timedelta(seconds=10)
 

@@ -307,7 +307,7 @@ async def test_a_tracker_can_be_used_by_hand() -> None:
     await tracker.update_item_stage("one", "fetch", "queued")
     await tracker.update_item_stage("one", "fetch", "started")
     await tracker.update_item_stage("one", "fetch", "completed")
-    assert item.metadata.current_stage == "fetch"
+    assert item.metadata.current_stage == "store"  # where it waits now
     assert await tracker.get_active_items() == [item]
     result = await tracker.complete_item("one")
     assert await tracker.get_completed_results() == [result] == seen
