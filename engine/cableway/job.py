@@ -18,7 +18,7 @@ from cableway.attempt import Attempt, Worked
 from cableway.blocs.kinds import Bloc, Resources
 from cableway.catalog import Catalog
 from cableway.context import RunFacts
-from cableway.definition import DOCUMENT_FORMAT, PipelineDefinition
+from cableway.definition import DOCUMENT_FORMAT, BlocDefinition, PipelineDefinition
 from cableway.errors import (
     EXIT_LEASE_LOST,
     EXIT_OK,
@@ -74,8 +74,12 @@ def run_opened(
     *,
     signals: Signals | None = None,
     wait: Callable[[float], object] = time.sleep,
+    tell: Callable[[str], object] = say,
 ) -> int:
-    """Claim the run and run it; where another attempt holds it, *wait* for one lease and look again."""
+    """Claim the run and run it; where another attempt holds it, *wait* for one lease and look again.
+
+    *tell* is given the last line.
+    """
     asked_at = time.monotonic()
     claim = opened.store.claim(opened.run_id)
     if isinstance(claim, Held):
@@ -88,7 +92,7 @@ def run_opened(
             stop = Stop()
             if signals is not None:
                 signals.drain_by(partial(stop.ask, InterruptedRunError("the run was stopped by a signal")))
-            return _Job(opened, claim, settings, variables, stop).run(asked_at)
+            return _Job(opened, claim, settings, variables, stop).run(asked_at, tell)
         case Held():
             return _nothing_to_do(opened.run_id, RunState.RUNNING, "another attempt holds it")
         case Ended():
@@ -117,8 +121,8 @@ class _Job:
             trace_id=claim.run.trace_id,
         )
 
-    def run(self, asked_at: float) -> int:
-        """Work, record, say how it ended; the exit code. *asked_at* is when the lease was asked for."""
+    def run(self, asked_at: float, tell: Callable[[str], object]) -> int:
+        """Work, record, *tell* how it ended; the exit code. *asked_at* is when the lease was asked for."""
         name_the_run(self._run.run_id, self._telemetry.trace_id, self._telemetry.span_id)
         if self._run.state is RunState.CANCELLING:
             self._cancel()
@@ -131,7 +135,7 @@ class _Job:
         if isinstance(worked.error, CablewayError) and not isinstance(worked.error, LeaseLostError):
             _complain_of(worked.error)  # of a lost lease the heartbeat has spoken
         result = self._recorded(self._result(worked), lost=isinstance(worked.error, LeaseLostError))
-        say(final_line(self._run.run_id, self._lease.attempt, result))
+        tell(final_line(self._run.run_id, self._lease.attempt, result))
         return result.exit_code
 
     def _lost(self) -> None:
@@ -167,11 +171,16 @@ class _Job:
         catalog = Catalog(self._settings.blocs)
         definition, resolved = with_parameters(_definition(self._run, catalog), self._run.parameters)
         resources = Resources(database=self._settings.database)
-        blocs: dict[str, Bloc] = {}
-        for stage in definition.stages:
-            for bloc in stage.blocs:
-                blocs[bloc.name] = built = catalog.build(bloc, checked=bloc.name not in resolved)
-                built.bind(resources)
+
+        def build(bloc: BlocDefinition) -> Bloc:
+            return catalog.build(bloc, checked=bloc.name not in resolved)
+
+        if self._opened.excerpt is None:
+            blocs = {bloc.name: build(bloc) for stage in definition.stages for bloc in stage.blocs}
+        else:
+            definition, blocs = self._opened.excerpt.built(definition, build)
+        for bloc in blocs.values():
+            bloc.bind(resources)
         return Assembly(definition, blocs, self._facts)
 
     def _result(self, worked: Worked) -> RunResult:

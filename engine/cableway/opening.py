@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cableway.errors import UsageError
 
 if TYPE_CHECKING:
+    from cableway.catalog import Catalog
+    from cableway.definition import PipelineDefinition
+    from cableway.excerpt import Excerpt
     from cableway.settings import Settings
     from cableway.store.port import RunStore
 
@@ -22,6 +26,8 @@ class JobRequest:
     file: str | None = None
     key: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    excerpt: Excerpt | None = None
+    """A part of a pipeline or file to try out; such a run is recorded nowhere."""
 
 
 @dataclass(slots=True)
@@ -31,12 +37,15 @@ class Opened:
     store: RunStore
     another: Callable[[], RunStore]
     run_id: str
+    excerpt: Excerpt | None = None
 
 
 def open_run(request: JobRequest, settings: Settings) -> Opened:
     """Find or record the run. Nothing is recorded where this raises (78, 69 or 77: their errors)."""
-    if request.file is not None:
-        return _of_file(request, settings, request.file)
+    if request.excerpt is not None and (request.run_id or request.key) is not None:
+        raise UsageError("a part of a pipeline is tried out without a key, and is no recorded run")
+    if request.file is not None or request.excerpt is not None:
+        return _unrecorded(request, settings)
     from cableway.store.postgres import PostgresRunStore
 
     database = settings.state_database
@@ -55,12 +64,29 @@ def _recorded(request: JobRequest, store: object) -> str:
     return record_run(store.session, wanted).run_id
 
 
-def _of_file(request: JobRequest, settings: Settings, file: str) -> Opened:
+def _unrecorded(request: JobRequest, settings: Settings) -> Opened:
+    """A run in memory, of a file or of an excerpt."""
     from cableway.catalog import Catalog
-    from cableway.checks import check_document, read_document
     from cableway.store.memory import MemoryRunStore
 
-    definition = check_document(read_document(file), catalog=Catalog(settings.blocs))
+    catalog, excerpt = Catalog(settings.blocs), request.excerpt
+    whole = _definition(request, settings, catalog)
     store = MemoryRunStore()
+    definition = whole if excerpt is None else excerpt.of(whole, catalog)
     run_id = store.add_run(definition, texts=request.parameters, key=request.key)
-    return Opened(store, lambda: store, run_id)
+    return Opened(store, lambda: store, run_id, excerpt)
+
+
+def _definition(request: JobRequest, settings: Settings, catalog: Catalog) -> PipelineDefinition:
+    from cableway.checks import check_definition, check_document, read_document
+
+    if request.file is not None:
+        return check_document(read_document(request.file), catalog=catalog)
+    if request.pipeline is None:
+        raise UsageError("a part of what? Give the name of a pipeline, or a file")
+    from cableway.store.reading import read_version
+    from cableway.store.session import Session
+
+    with closing(Session(settings.state_database)) as session:
+        version = session.drive(read_version(request.pipeline))
+    return version.definition if version.checked else check_definition(version.definition, catalog=catalog)
