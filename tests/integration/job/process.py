@@ -66,7 +66,7 @@ class State:
         self.url = settings.url
 
     def storage(self) -> DatabaseStorage:
-        return DatabaseStorage(self.settings, catalog=Catalog((BLOCS,)))
+        return DatabaseStorage(self.settings, catalog=Catalog((BLOCS, "tests.integration.job.lister")))
 
     def record(self, *stages: Mapping[str, Any], parameters: Any = None, **settings: Any) -> str:
         """Store a pipeline and record a run of it; its id."""

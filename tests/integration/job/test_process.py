@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -163,7 +164,7 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code(stored: State) ->
     assert (process.returncode, said) == (0, b"")
 
 
-def _wait_for(stored: State, query: str) -> None:
+def _wait_for(stored: State, query: LiteralString) -> None:
     """Until the server says so; it sleeps, not we."""
     with psycopg.connect(stored.url, autocommit=True) as connection:
         for _ in range(400):

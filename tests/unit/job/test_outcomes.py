@@ -240,7 +240,6 @@ def hanging(**settings: Any) -> PipelineDefinition:
     )
 
 
-@pytest.mark.promise("P17")
 def test_an_attempt_whose_lease_is_lost_writes_nothing_more_and_exits_75(
     capsys: Capture, caplog: pytest.LogCaptureFixture
 ) -> None:
