@@ -102,7 +102,8 @@ def bound_faults(definition: PipelineDefinition) -> Iterator[Fault]:
             yield from _out_of_bounds(stage.batch, f"{pointer}/batch")
             if stage.batch.count is None and stage.batch.size_bytes is None and stage.batch.period_s is None:
                 yield Fault(f"{pointer}/batch", "empty", "needs a count, size_bytes or period_s")
-        if stage.retry.attempts <= MAX_TRIES < stage.retry.attempts * definition.settings.attempts:
+        tries, times = stage.retry.attempts, definition.settings.attempts
+        if max(tries, times) <= MAX_TRIES < tries * times and min(tries, times) > 0:
             message = f"times the run's attempts makes more than {MAX_TRIES} tries of a unit"
             yield Fault(f"{pointer}/retry/attempts", "range", message)
     yield from _out_of_bounds(definition.settings, "/settings")

@@ -67,9 +67,14 @@ def _judged(
     faults = list(shape)
     if definition is not None:
         definition, meaning = judged(definition, catalog)
-        # A part without its shape has no meaning yet.
+        # A part without its shape has no meaning yet, and what was taken out of one leaves it empty.
         bad = {fault.pointer for fault in shape}
-        faults += [fault for fault in meaning if not is_within(fault.pointer, bad)]
+        around = {fault.pointer.rpartition("/")[0] for fault in shape}
+        faults += [
+            fault
+            for fault in meaning
+            if not is_within(fault.pointer, bad) and not (fault.code == "empty" and fault.pointer in around)
+        ]
     written = [replace(fault, pointer=form.as_written(fault.pointer)) for fault in faults]
     known = {fault.pointer for fault in form.faults}
     return definition, form.faults + [
@@ -115,13 +120,22 @@ def _repair(document: Any, fault: Fault) -> None:
     around = _reached(document, parts[:-1])
     last = parts[-1]
     if isinstance(around, list):
-        cast("list[Any]", around)[int(last)] = (
-            {"name": "?", "bloc_type": "?"} if "blocs" in parts else {"name": "?", "blocs": []}
-        )
+        cast("list[Any]", around)[int(last)] = _stand_in(parts[-2])
     elif last in _STAND_INS:
         around[last] = _STAND_INS[last]
     else:
         around.pop(last, None)
+
+
+def _stand_in(place: str) -> Any:
+    """A member of the list *place* that has its shape."""
+    match place:
+        case "stages":
+            return {"name": "?", "blocs": []}
+        case "blocs":
+            return {"name": "?", "bloc_type": "?"}
+        case _:
+            return "?"
 
 
 def _reached(document: Any, parts: Iterable[str]) -> Any:

@@ -6,6 +6,7 @@ Every message is ours to show: field names and rules, never the value that was g
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, cast, get_args, get_type_hints
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from cableway.definition import JsonObject
+from cableway.documents import limit_faults
 from cableway.errors import Fault
 from cableway.pointers import escaped
 from cableway.references import is_reference
@@ -39,11 +41,16 @@ def config_faults(
 ) -> tuple[Any | None, list[Fault]]:
     """The config object, or None with what is wrong, at pointers from the config's own root.
 
-    With *references* a ``${...}`` stands for a value that is not known yet, so that it is no
-    fault where a number is wanted; the object is then None and the list may be empty.
+    With *references*, as when a definition is saved, a ``${...}`` stands for a value that is not
+    known yet, so that it is no fault where a number is wanted (the object is then None and the list
+    may be empty), and types are strict. Without, as when they are resolved, ``"5"`` is a number.
     """
     try:
-        return adapter.validate_python(dict(config)), []
+        if not references:
+            return adapter.validate_python(dict(config)), []
+        return adapter.validate_json(json.dumps(config), strict=True), []
+    except (TypeError, RecursionError):
+        return None, limit_faults(config)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
     found = [detail for detail in details if not (references and is_reference(detail["input"]))]

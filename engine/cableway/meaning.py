@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 MAX_NAME = 100
 """Characters of a name."""
 
-_PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
-_FOLDER = re.compile(r"[A-Za-z0-9_.-]{1,100}(/[A-Za-z0-9_.-]{1,100}){0,9}", re.ASCII)
+PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+FOLDER = re.compile(r"[A-Za-z0-9_.-]{1,100}(/[A-Za-z0-9_.-]{1,100}){0,9}", re.ASCII)
 
 
 def judged(definition: PipelineDefinition, catalog: Catalog) -> tuple[PipelineDefinition, list[Fault]]:
@@ -143,7 +143,7 @@ def _bad_name(name: str) -> str | None:
 
 def _parameter_faults(definition: PipelineDefinition) -> Iterator[Fault]:
     for name in definition.parameters:
-        if not _PARAMETER.fullmatch(name):
+        if not PARAMETER.fullmatch(name):
             message = "a parameter's name is 1 to 64 letters, digits and underscores, and begins with no digit"
             yield Fault(f"/parameters/{escaped(name)}", "name", message)
     yield from default_faults(definition.parameters)
@@ -151,7 +151,7 @@ def _parameter_faults(definition: PipelineDefinition) -> Iterator[Fault]:
 
 def _setting_faults(definition: PipelineDefinition) -> Iterator[Fault]:
     folder, key = definition.settings.output_dir, definition.settings.overlap_key
-    if folder is not None and (not _FOLDER.fullmatch(folder) or ".." in folder.split("/")):
+    if folder is not None and (not FOLDER.fullmatch(folder) or ".." in folder.split("/")):
         message = "must be a relative path of letters, digits, dots, dashes and underscores that leads downwards"
         yield Fault("/settings/output_dir", "path", message)
     if key is not None:

@@ -14,12 +14,13 @@ from annotated_types import Ge, MinLen
 
 from cableway.blocs.csv_parser import ColumnType, CsvParser
 from cableway.blocs.csv_records import BLOCK_BYTES, ByteStream, Joined, Recoded, cuts, read_fully
-from cableway.blocs.files import open_regular
+from cableway.blocs.files import open_regular, path_fault
 from cableway.blocs.kinds import Ending, LoaderBloc, Resources
 from cableway.blocs.tables import library
 from cableway.context import RunContext
 from cableway.definition import JsonObject
 from cableway.errors import SourceChangedError, SourceError
+from cableway.references import is_reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,9 @@ class CsvLoaderBloc(LoaderBloc):
 
     @classmethod
     def faults(cls, config: CsvLoaderConfig) -> Iterable[tuple[str, str]]:
-        """A delimiter of more than one character, an unknown encoding."""
+        """A path that leads nowhere good, a delimiter of more than one character, an unknown encoding."""
+        if not is_reference(config.file_path) and (reason := path_fault(config.file_path)):
+            yield "file_path", reason
         if len(config.delimiter) != 1 or not config.delimiter.isascii() or config.delimiter in '"\r\n\x00':
             yield "delimiter", "must be one ASCII character, and no quote or line end"
         try:

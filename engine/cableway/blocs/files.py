@@ -11,6 +11,18 @@ from cableway.errors import SourceError
 _OF_THE_KERNEL = ("/dev/", "/proc/", "/sys/")
 
 
+def path_fault(path: str) -> str | None:
+    """What is wrong with *path* that shows before it is looked at, where something is."""
+    if not path or "\x00" in path:
+        return "is empty or holds a NUL byte"
+    normal = os.path.normpath(path)
+    if f"{normal}/".startswith(_OF_THE_KERNEL):
+        return "is a place of the system's, and no file of data"
+    if normal == ".." or normal.startswith("../"):
+        return "leads out of the job's folder; give a path below it, or an absolute one"
+    return None
+
+
 def open_regular(path: str, *, root: str | None = None) -> BinaryIO:
     """Open *path* to read bytes. It is relative to *root*, else to the working directory.
 
