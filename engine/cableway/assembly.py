@@ -22,6 +22,7 @@ from cableway.flow.bloc import Fold, StageBloc
 from cableway.flow.config import Batch, ETLPipelineConfig, ExecutionType, Gather, RateLimit, Retry, StageConfig
 from cableway.flow.lanes.protocol import HandlerFactory
 from cableway.items import WorkItem
+from cableway.logs import plan_for_workers
 from cableway.placing import lane_of, local_handler, worker_target
 from cableway.readers import Readers
 from cableway.tally import RowCounts
@@ -35,13 +36,22 @@ if TYPE_CHECKING:
 class Assembly:
     """One pipeline made runnable: blocs built, lanes chosen, inputs known.
 
-    Raise `DefinitionError` where a bloc cannot run in the lane that it was given.
+    *secrets* are those that the configs name, for workers. Raise `DefinitionError` where a bloc cannot run
+    in the lane that it was given.
     """
 
-    def __init__(self, definition: PipelineDefinition, blocs: Mapping[str, Bloc], facts: RunFacts) -> None:
+    def __init__(
+        self,
+        definition: PipelineDefinition,
+        blocs: Mapping[str, Bloc],
+        facts: RunFacts,
+        *,
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
         self.definition = definition
         self.blocs = blocs
         self.facts = facts
+        self._secrets = secrets or {}
         self.rows = RowCounts()
         self.readers = Readers.of(definition, blocs)
         self._side_values: dict[str, Any] = {}
@@ -161,10 +171,13 @@ class Assembly:
         inputs = self.readers.inputs[definition.name]
         sides = tuple(name for name in inputs if name in self.readers.sides)
         own = tuple(name for name in inputs if name not in self.readers.sides)
-        target, config = worker_target(bloc, definition, lane)
+        target, config = worker_target(bloc, definition, lane, self._secrets)
+        # A Dask worker serves others as well: it keeps its own log, and looks its secrets up itself.
+        shared = lane is ExecutionType.DASK
+        house = None if shared else (plan_for_workers(), tuple(self._secrets.values()))
         factory = HandlerFactory(
-            path="cableway.blocs.worker:build",
-            args=(target, definition.name, config, asdict(self.facts), inputs),
+            path="cableway.blocs.worker:build_in_house",
+            args=(house, target, definition.name, config, asdict(self.facts), inputs),
             shared=sides,
         )
 

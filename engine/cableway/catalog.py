@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cableway.definition import BlocDefinition, JsonObject
 from cableway.errors import DefinitionError, Fault
+from cableway.redaction import revealed, sealed
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -58,8 +59,8 @@ class Catalog:
         bloc_type = self.load(name)
         return f"{bloc_type.__module__}:{bloc_type.__qualname__}"
 
-    def build(self, definition: BlocDefinition, *, checked: bool) -> Bloc:
-        """The bloc that *definition* describes.
+    def build(self, definition: BlocDefinition, *, checked: bool, secrets: Mapping[str, str] | None = None) -> Bloc:
+        """The bloc that *definition* describes, the *secrets* that its config names put in.
 
         With *checked* the config is one that `normalise` gave, so it is taken as it is and pydantic
         does not load (unless the type's own config is a pydantic model). Raise `DefinitionError`
@@ -67,18 +68,19 @@ class Catalog:
         """
         bloc_type = self.load(definition.bloc_type)
         make: Any = bloc_type.Config
+        given = definition.config if secrets is None else revealed(definition.config, secrets)
         config: Any
         if checked and is_dataclass(bloc_type.Config):
             try:
-                config = make(**definition.config)
+                config = make(**given)
             except TypeError:
                 raise DefinitionError(
                     f"bloc {definition.name!r}: its config is not one of this version's "
                     f"{definition.bloc_type}; save the pipeline again"
                 ) from None
         else:
-            config = self._validated(bloc_type, definition.name, definition.config)
-        return bloc_type(definition.name, config)
+            config = self._validated(bloc_type, definition.name, given)
+        return bloc_type(definition.name, sealed(config) if secrets else config)
 
     def normalise(self, name: str, config: Mapping[str, Any]) -> tuple[JsonObject, list[Fault]]:
         """*config* with the defaults of type *name* written out, or what is wrong with it, all of it."""

@@ -210,6 +210,10 @@ class PipelineDefinition:
     """What it is for."""
     triggers: dict[str, TriggerDefinition] = field(default_factory=dict[str, TriggerDefinition])
     """What starts runs of it, by name. They are rows of their own beside the versions, and part of none."""
+    secrets: tuple[str, ...] = ()
+    """The secrets that its configs may refer to (``${secret:NAME}``)."""
+    env: tuple[str, ...] = ()
+    """The environment variables that its configs may refer to (``${env:NAME}``); never one of ``DATABASE_*``."""
 
     def document(self, *, triggers: bool = False) -> JsonObject:
         """What a version holds, as JSON values with every default written out; `restore` takes it back.
@@ -235,6 +239,8 @@ class PipelineDefinition:
             parameters={name: _parameter(value) for name, value in document["parameters"].items()},
             settings=_settings(document["settings"]),
             description=document["description"],
+            secrets=tuple(document.get("secrets", ())),
+            env=tuple(document.get("env", ())),
         )
 
 

@@ -28,11 +28,13 @@ from cableway.errors import (
     RecordError,
     RunCancelledError,
 )
-from cableway.logs import log_to_stderr, name_the_run
+from cableway.logs import name_the_run, set_up_logging
 from cableway.opening import JobRequest, Opened, open_run
 from cableway.progress import Progress
-from cableway.references import with_parameters
+from cableway.redaction import names_in, redacted, redacted_json
+from cableway.references import with_references
 from cableway.report import complain, exit_code_of, final_line, lack_of, problem_of, say, state_of
+from cableway.secret_sources import SecretSources
 from cableway.settings import Settings, environment, read_settings
 from cableway.stopping import Signals, Stop
 from cableway.store.heartbeat import Heartbeat
@@ -56,7 +58,7 @@ def run_job(request: JobRequest, variables: Mapping[str, str] | None = None, *, 
     variables = environment() if variables is None else variables
     try:
         settings = read_settings(variables)
-        log_to_stderr(settings)
+        set_up_logging(settings)
         opened = open_run(request, settings)
         run_id = opened.run_id
         try:
@@ -109,6 +111,7 @@ class _Job:
         self._lease = claim.lease
         self._run = claim.run
         self._settings = settings
+        self._variables = variables
         self._stop = stop
         self._facts = _facts(claim)
         self._assembly: Assembly | None = None
@@ -119,6 +122,7 @@ class _Job:
             traceparent=claim.run.traceparent,
             tracestate=claim.run.tracestate,
             trace_id=claim.run.trace_id,
+            redact=redacted,
         )
 
     def run(self, asked_at: float, tell: Callable[[str], object]) -> int:
@@ -169,11 +173,12 @@ class _Job:
 
     def _assemble(self) -> Assembly:
         catalog = Catalog(self._settings.blocs)
-        definition, resolved = with_parameters(_definition(self._run, catalog), self._run.parameters)
+        definition, resolved = with_references(_definition(self._run, catalog), self._run.parameters, self._variables)
+        secrets = self._secrets(definition)
         resources = Resources(database=self._settings.database)
 
         def build(bloc: BlocDefinition) -> Bloc:
-            return catalog.build(bloc, checked=bloc.name not in resolved)
+            return catalog.build(bloc, checked=bloc.name not in resolved, secrets=secrets)
 
         if self._opened.excerpt is None:
             blocs = {bloc.name: build(bloc) for stage in definition.stages for bloc in stage.blocs}
@@ -181,7 +186,11 @@ class _Job:
             definition, blocs = self._opened.excerpt.built(definition, build)
         for bloc in blocs.values():
             bloc.bind(resources)
-        return Assembly(definition, blocs, self._facts)
+        return Assembly(definition, blocs, self._facts, secrets=secrets)
+
+    def _secrets(self, definition: PipelineDefinition) -> dict[str, str]:
+        names = [name for stage in definition.stages for bloc in stage.blocs for name in names_in(bloc.config)]
+        return SecretSources(self._settings.secrets, self._variables).values(names) if names else {}
 
     def _result(self, worked: Worked) -> RunResult:
         error, assembly, attempt = worked.error, self._assembly, self._attempt
@@ -195,7 +204,7 @@ class _Job:
             stages=assembly.stage_records(attempt.pipeline) if assembly and attempt else [],
             problem=problem_of(error) if error is not None else None,
             trace_id=self._telemetry.trace_id,
-            outputs=assembly.outputs() if assembly and worked.committed else {},
+            outputs=redacted_json(assembly.outputs()) if assembly and worked.committed else {},
         )
 
     def _recorded(self, result: RunResult, *, lost: bool) -> RunResult:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cableway.errors import CablewayError, ItemError, LeaseLostError, RecordError
 from cableway.flow.observer import Observer
+from cableway.redaction import redacted, redacted_json
 from cableway.store.port import DeadLetter
 from cableway.store.storable import storable_json
 from cableway.threads import in_thread
@@ -69,10 +70,10 @@ class DeadLetterBox(Observer):
             stage=stage,
             bloc=bloc,
             error_type=error_type(error),
-            message=str(error) or type(error).__name__,
-            stack=_stack(error),
+            message=redacted(str(error)) or type(error).__name__,
+            stack=redacted(_stack(error) or "") or None,
             attempts=attempts,
-            payload=payload,
+            payload=redacted_json(payload),
             payload_bytes=size_bytes,
             trace_id=trace_id,
             span_id=span_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from cableway.context import RunContext
 from cableway.errors import DefinitionError
 from cableway.flow.config import ExecutionType
 from cableway.items import WorkItem
+from cableway.redaction import revealed
 
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, StageDefinition
@@ -121,11 +122,14 @@ def _stepwise(values: AsyncIterator[Any]) -> Iterator[Any]:
             yield value
 
 
-def worker_target(bloc: Bloc, definition: BlocDefinition, lane: ExecutionType) -> tuple[str, dict[str, Any]]:
-    """What a worker builds: an import path and a config of JSON values."""
+def worker_target(
+    bloc: Bloc, definition: BlocDefinition, lane: ExecutionType, secrets: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """What a worker builds: an import path and a config of JSON values; for Dask with references to its secrets."""
     if lane is ExecutionType.INTERPRETER and bloc.worker is not None:
         return bloc.worker, _plain(bloc.config)
-    return f"{type(bloc).__module__}:{type(bloc).__qualname__}", dict(definition.config)
+    config = definition.config if lane is ExecutionType.DASK else revealed(definition.config, secrets)
+    return f"{type(bloc).__module__}:{type(bloc).__qualname__}", dict(config)
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from cableway.errors import (
     EXIT_BUG,
@@ -20,6 +20,7 @@ from cableway.errors import (
     RunCancelledError,
     RunTimeoutError,
 )
+from cableway.redaction import redacted, redacted_json
 from cableway.store.port import RunResult, RunState
 
 FINAL_LINE_LIMIT = 4096
@@ -47,9 +48,9 @@ _NAMING = frozenset(
 
 
 def problem_of(error: BaseException) -> dict[str, object]:
-    """*error* as a problem; an error that nobody foresaw is named by its type alone."""
+    """*error* as a problem, without secrets; an error that nobody foresaw is named by its type alone."""
     if isinstance(error, CablewayError):
-        return error.problem()
+        return cast("dict[str, object]", redacted_json(error.problem()))
     return {
         "type": "urn:cableway:error:bug",
         "title": CablewayError.title,
@@ -67,16 +68,16 @@ def words_of(error: BaseException) -> str:
     if isinstance(error, ItemError) and error.item_code == "handler":
         kind = error.error_type or "handler"
     elif isinstance(error, CablewayError):
-        return str(error)
+        return redacted(str(error))
     else:
         kind = type(error).__name__
-    text = " ".join(str(error).split())
+    text = redacted(" ".join(str(error).split()))
     return f"{kind}: {text[:300]}" if kind in _NAMING and text else f"{kind} (its dead letter has the message)"
 
 
 def full_words_of(error: BaseException) -> str:
     """*error* with all that it says, where no data can be in it."""
-    text = " ".join(str(error).split())
+    text = redacted(" ".join(str(error).split()))
     if isinstance(error, CablewayError):
         return text
     return f"{type(error).__name__}: {text[:1000]}" if text else type(error).__name__
@@ -158,7 +159,7 @@ def say(line: str) -> None:
 def complain(message: str) -> None:
     """Write *message* on stderr, if anybody listens there."""
     try:
-        print(f"cableway: {message}", file=sys.stderr, flush=True)  # noqa: T201 - as above
+        print(f"cableway: {redacted(message)}", file=sys.stderr, flush=True)  # noqa: T201 - as above
     except (OSError, ValueError):
         _silence(sys.stderr)
 

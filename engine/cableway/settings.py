@@ -90,6 +90,8 @@ class Settings:
     """``LOG_LEVEL``."""
     log_levels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Level by logger name (``LOG_LEVELS``: ``name:LEVEL,name:LEVEL``)."""
+    log_format: str = "text"
+    """``LOG_FORMAT``: ``text``, or ``json`` for a JSON object on each line."""
     log_dir: str | None = None
     """Folder for log files (``LOG_DIR``)."""
     pipelines_logs_dir: str | None = None
@@ -123,6 +125,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         database=_database(known),
         log_level=_level(known.text("LOG_LEVEL") or "INFO", "LOG_LEVEL"),
         log_levels=_levels(known.text("LOG_LEVELS") or ""),
+        log_format=_one_of((known.text("LOG_FORMAT") or "text").lower(), ("text", "json"), "LOG_FORMAT") or "text",
         log_dir=known.text("LOG_DIR"),
         pipelines_logs_dir=known.text("PIPELINES_LOGS_DIR") or known.text("pipelines_logs_dir"),
         progress_s=known.seconds("CABLEWAY_PROGRESS_S", default=30.0),

@@ -17,8 +17,42 @@ from cableway.blocs.kinds import Bloc, TransformerBloc
 from cableway.blocs.tables import view_of
 from cableway.context import RunContext, RunFacts
 from cableway.errors import DefinitionError
+from cableway.logs import LogPlan, log_in_worker
+from cableway.redaction import guard, names_in, revealed, sealed
 
 Handler = Callable[[str, Mapping[str, Any]], Any]
+House = tuple[LogPlan | None, tuple[str, ...]]
+"""How the job logs, and the secrets that it keeps to itself."""
+
+
+def build_in_house(
+    house: House | None,
+    path: str,
+    name: str,
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    inputs: tuple[str, ...],
+    shared: Mapping[str, Any],
+) -> Handler:
+    """`build` in a worker that logs as the job does and keeps its secrets.
+
+    Without a *house* the worker serves others as well: it looks up by itself what secrets *config* refers to.
+    """
+    if house is not None:
+        plan, secrets = house
+        guard(secrets)
+        if plan is not None:
+            log_in_worker(plan)
+    elif names := sorted(set(names_in(config))):
+        config = revealed(dict(config), _looked_up(names))
+    return build(path, name, config, facts, inputs, shared)
+
+
+def _looked_up(names: list[str]) -> Mapping[str, str]:
+    from cableway.secret_sources import SecretSources
+    from cableway.settings import environment, read_settings
+
+    return SecretSources(read_settings().secrets, environment()).values(names)
 
 
 def build(
@@ -64,7 +98,7 @@ def _built(bloc_type: type[Bloc], name: str, config: Mapping[str, Any]) -> Bloc:
     """The job has checked the config, so a dataclass takes it as it is."""
     made: Any = bloc_type.Config
     validate = getattr(made, "model_validate", None)
-    return bloc_type(name, validate(dict(config)) if validate is not None else made(**config))
+    return bloc_type(name, sealed(validate(dict(config)) if validate is not None else made(**config)))
 
 
 def _plain_work(function: Any, config: dict[str, Any]) -> Callable[[RunContext], Any]:

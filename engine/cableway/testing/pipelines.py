@@ -16,8 +16,10 @@ from cableway.context import RunFacts
 from cableway.definition import Lane, PipelineDefinition, StageDefinition
 from cableway.errors import CablewayError
 from cableway.placing import is_async, method_of
-from cableway.references import with_parameters
+from cableway.redaction import names_in
+from cableway.references import with_references
 from cableway.report import exit_code_of, problem_of, state_of
+from cableway.secret_sources import SecretSources
 from cableway.stopping import Stop
 from cableway.store.memory import MemoryRun, MemoryRunStore
 from cableway.store.port import Claimed, RunResult
@@ -42,10 +44,11 @@ class _Wish:
     capture: bool | Collection[str]
     limit: int | None
     resources: Resources
+    variables: Mapping[str, str]
     clock: FakeClock | None
 
 
-def run_pipeline(
+def run_pipeline(  # noqa: PLR0913 - each is a wish of its own
     pipeline: Pipeline,
     *,
     parameters: Mapping[str, Any] | None = None,
@@ -54,6 +57,7 @@ def run_pipeline(
     limit: int | None = None,
     blocs: Sequence[str] = (),
     resources: Resources | None = None,
+    variables: Mapping[str, str] | None = None,
     clock: FakeClock | None = None,
 ) -> RunReport:
     """Run *pipeline* (a definition, a document, or the path of one) to its end, and report what came of it.
@@ -61,7 +65,8 @@ def run_pipeline(
     *replace* puts something else in the place of a bloc: rows, a function of the `RunContext`, or a bloc that is
     built. What exporters get is caught and not written; *capture* names those that it holds for, False lets all
     write. *limit* takes so many rows of each loader of the first stage. *blocs* are modules with types of your
-    own. *clock* makes waiting take no time.
+    own. *variables* take the place of the environment: what ``${env:NAME}`` and ``${secret:NAME}`` stand for.
+    *clock* makes waiting take no time.
 
     Nothing is read from the environment and nothing is sent anywhere. A run that fails is in the report; raise
     `DefinitionError` or `ParameterError` for what keeps it from starting, `ValueError` for a name in *replace*
@@ -76,13 +81,14 @@ def run_pipeline(
             limit=limit,
             blocs=blocs,
             resources=resources,
+            variables=variables,
             clock=clock,
         ),
         clock,
     )
 
 
-async def run_pipeline_async(
+async def run_pipeline_async(  # noqa: PLR0913 - as above
     pipeline: Pipeline,
     *,
     parameters: Mapping[str, Any] | None = None,
@@ -91,6 +97,7 @@ async def run_pipeline_async(
     limit: int | None = None,
     blocs: Sequence[str] = (),
     resources: Resources | None = None,
+    variables: Mapping[str, str] | None = None,
     clock: FakeClock | None = None,
 ) -> RunReport:
     """`run_pipeline` for a test that is a coroutine; *clock* must be the one whose loop it runs on."""
@@ -101,6 +108,7 @@ async def run_pipeline_async(
         capture=capture,
         limit=limit,
         resources=resources or Resources(),
+        variables=variables or {},
         clock=clock,
     )
     _refuse_unknown(definition, wish)
@@ -138,7 +146,10 @@ class _Run:
         self._claim = claim
         self._wish = wish
         self._catalog = catalog
-        self._definition, self._resolved = with_parameters(definition, claim.run.parameters)
+        self._definition, self._resolved = with_references(definition, claim.run.parameters, wish.variables)
+        self._secrets = SecretSources(("env:",), wish.variables).values(
+            name for stage in self._definition.stages for bloc in stage.blocs for name in names_in(bloc.config)
+        )
         self._blocs: dict[str, Bloc] = {}
         self._attempt: Attempt | None = None
         self._assembly: Assembly | None = None
@@ -167,7 +178,9 @@ class _Run:
 
     def _made_attempt(self) -> Attempt:
         stages = tuple(self._stage(number, stage) for number, stage in enumerate(self._definition.stages))
-        self._assembly = Assembly(replace(self._definition, stages=stages), self._blocs, self._facts)
+        self._assembly = Assembly(
+            replace(self._definition, stages=stages), self._blocs, self._facts, secrets=self._secrets
+        )
         self._attempt = Attempt(
             self._assembly,
             self._store,
@@ -183,7 +196,9 @@ class _Run:
         """Build the blocs of *stage*; those that stand in for others run beside the test."""
         definitions = list(stage.blocs)
         for index, definition in enumerate(definitions):
-            built = self._catalog.build(definition, checked=definition.name not in self._resolved)
+            built = self._catalog.build(
+                definition, checked=definition.name not in self._resolved, secrets=self._secrets
+            )
             bloc = self._instead(built, first=number == 0)
             if bloc is not built:
                 definitions[index] = replace(definition, lane=_lane_of(bloc))

@@ -27,7 +27,7 @@ from cableway.items import WorkItem
 from cableway.joining import joined, joined_members
 from cableway.letters import KEPT_AT_MOST, PAYLOAD_LIMIT, DeadLetterBox, payload_of
 from cableway.opening import JobRequest
-from cableway.references import with_parameters
+from cableway.references import with_references
 from cableway.stopping import Signals, Stop
 from cableway.store.port import RunResult, RunState
 from cableway.tally import RowCounts, rows_in
@@ -174,34 +174,34 @@ def test_a_reference_takes_the_parameters_type_and_inside_a_text_its_form() -> N
         "n": "${param:n}",
         "path": "data/${param:day}-${param:n}-${param:on}-${param:none}.csv",
         "deep": [{"x": "${param:list}"}],
-        "plain": "${env:HOME} $param {n}",
+        "plain": "${day} $param {n}",
     }
     values = {"n": 5, "day": "mon", "on": True, "list": [1], "none": None}
-    resolved, names = with_parameters(definition(config), values)
+    resolved, names = with_references(definition(config), values, {})
     assert names == {"a"}
     assert resolved.stages[0].blocs[0].config == {
         "n": 5,
         "path": "data/mon-5-true-.csv",
         "deep": [{"x": [1]}],
-        "plain": "${env:HOME} $param {n}",
+        "plain": "${day} $param {n}",
     }
 
 
 def test_a_parameters_value_is_never_looked_at_again() -> None:
-    resolved, _ = with_parameters(definition({"x": "${param:a}"}), {"a": "${param:b}", "b": "secret"})
+    resolved, _ = with_references(definition({"x": "${param:a}"}), {"a": "${param:b}", "b": "secret"}, {})
     assert resolved.stages[0].blocs[0].config == {"x": "${param:b}"}
 
 
 def test_a_reference_to_a_parameter_that_is_not_there_names_its_place() -> None:
     with pytest.raises(DefinitionError) as caught:
-        with_parameters(definition({"x": {"y": ["${param:nope}"]}}), {"a": 1})
+        with_references(definition({"x": {"y": ["${param:nope}"]}}), {"a": 1}, {})
     assert caught.value.faults[0].pointer == "/stages/0/blocs/0/config/x/y/0"
     assert "the pipeline has: a" in str(caught.value)
 
 
 def test_a_definition_without_references_stays_the_same_object() -> None:
     given = definition({"x": 1})
-    assert with_parameters(given, {"a": 1}) == (given, frozenset())
+    assert with_references(given, {"a": 1}, {}) == (given, frozenset())
 
 
 # --- counting and joining
