@@ -65,6 +65,10 @@ class FakeClock(Clock):
         self._sleepers: set[threading.Event] = set()
         self.quiet_s = quiet_s
 
+    def __setattr__(self, name: str, value: object) -> None:
+        # Only the reading is frozen; on Python 3.11 the class above would refuse our own attributes too.
+        object.__setattr__(self, name, value)
+
     @property
     def elapsed_s(self) -> float:
         """Seconds that have passed by this clock."""
