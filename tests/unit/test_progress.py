@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import os
 import pty
@@ -190,12 +191,12 @@ MOVES_UP = "\x1b[1A"
 HIDES_CURSOR = "\x1b[?25l"
 
 
-def on_a_terminal(ending: str, *, stop: signal.Signals | None = None) -> tuple[str, int]:
-    """Run the program on a pseudo-terminal; what it wrote there, and how it ended."""
+def on_a_terminal(*arguments: str, stop: signal.Signals | None = None) -> tuple[str, int]:
+    """Run Python on a pseudo-terminal; what it wrote there, and how it ended. It gets *stop* once it is ready."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, ending], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT
+        [sys.executable, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=ROOT
     )
     os.close(theirs)
     written, deadline = b"", monotonic() + 30
@@ -223,7 +224,7 @@ def plain(written: str) -> str:
 
 
 def test_a_terminal_gets_a_table_below_what_is_printed() -> None:
-    written, code = on_a_terminal("end")
+    written, code = on_a_terminal("-c", PROGRAM, "end")
     assert code == 0
     assert MOVES_UP in written
     text = plain(written)
@@ -241,7 +242,7 @@ def test_a_terminal_gets_a_table_below_what_is_printed() -> None:
     ids=["exception", "interrupted", "terminated", "killed"],
 )
 def test_no_ending_leaves_the_terminal_changed(ending: str, stop: signal.Signals | None) -> None:
-    written, code = on_a_terminal(ending, stop=stop)
+    written, code = on_a_terminal("-c", PROGRAM, ending, stop=stop)
     assert code != 0
     assert "flights" in written
     assert HIDES_CURSOR not in written
@@ -261,3 +262,18 @@ def test_a_job_without_a_terminal_loads_no_rich(tmp_path: Path) -> None:
     pipeline.write_text('{"name": "nothing", "stages": [[{"name": "pass", "bloc_type": "pass_through"}]]}')
     done = subprocess.run([sys.executable, "-c", JOB, pipeline], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_job_on_a_terminal_shows_the_table_above_its_last_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n" + "1\n" * 30)
+    pipeline = tmp_path / "slow.json"
+    loader = {"name": "rows", "bloc_type": "csv_loader", "config": {"file_path": "ROWS", "batch_size": 1}}
+    hold = {"name": "hold", "rate_per_s": 50, "blocs": [{"name": "held", "bloc_type": "pass_through"}]}
+    document = {"name": "slow", "stages": [[loader], hold]}
+    pipeline.write_text(json.dumps(document).replace("ROWS", str(tmp_path / "rows.csv")))
+    written, code = on_a_terminal("-m", "cableway", "run", "--file", str(pipeline))
+    assert code == 0, written
+    assert MOVES_UP in written
+    table, _, last = plain(written).rpartition("\n{")
+    assert "30 done" in table[table.rindex("hold") :]
+    assert json.loads("{" + last)["state"] == "succeeded"
