@@ -16,6 +16,7 @@ from cableway.configs import adapter_of
 from cableway.cron_grammar import MAX_LENGTH
 from cableway.definition import JsonObject, PipelineDefinition
 from cableway.meaning import FOLDER, MAX_NAME, PARAMETER
+from cableway.reference_checks import SECRET, VARIABLE
 from cableway.triggers import HOOK_NAME
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -83,6 +84,8 @@ def _name(schema: JsonObject, parts: dict[str, JsonObject]) -> None:
     """Write the form of names into *schema* and the parts."""
     schema["properties"]["name"] |= _NAME
     schema["properties"]["parameters"]["propertyNames"] = {"pattern": _whole(PARAMETER.pattern)}
+    schema["properties"]["secrets"]["items"] = {"type": "string", "pattern": _whole(SECRET.pattern)}
+    schema["properties"]["env"]["items"] = {"type": "string", "pattern": _whole(VARIABLE.pattern)}
     schema["properties"]["triggers"]["propertyNames"] = {"pattern": _whole(HOOK_NAME.pattern)}
     for part in ("StageDefinition", "BlocDefinition"):
         parts[part]["properties"]["name"] |= _NAME

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cableway.bounds import bound_faults
 from cableway.catalog import Catalog
@@ -15,7 +15,8 @@ from cableway.definition import BlocDefinition, PipelineDefinition
 from cableway.errors import DefinitionError, Fault
 from cableway.parameters import default_faults
 from cableway.pointers import escaped
-from cableway.reference_checks import reference_faults
+from cableway.reference_checks import listing_faults, reference_faults
+from cableway.references import Referable
 from cableway.streams import with_batch_size
 from cableway.triggers import trigger_faults
 from cableway.unfolding import RESERVED_STAGES
@@ -39,8 +40,10 @@ def judged(definition: PipelineDefinition, catalog: Catalog) -> tuple[PipelineDe
         *_parameter_faults(definition),
         *_setting_faults(definition),
         *trigger_faults(definition),
+        *listing_faults(definition),
     ]
-    configs = _Configs(catalog, definition.parameters)
+    known = Referable(parameters=definition.parameters, env=definition.env, secrets=definition.secrets)
+    configs = _Configs(catalog, known)
     definition, more = with_batch_size(definition, configs.known)
     faults += more
     stages = tuple(
@@ -61,12 +64,12 @@ def judged(definition: PipelineDefinition, catalog: Catalog) -> tuple[PipelineDe
 class _Configs:
     """Each bloc's config judged by its own type."""
 
-    def __init__(self, catalog: Catalog, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, catalog: Catalog, referable: Referable) -> None:
         self.faults: list[Fault] = []
         self.types: dict[str, type[Bloc]] = {}
         self.built: dict[str, Bloc] = {}
         self._catalog = catalog
-        self._parameters = frozenset(parameters)
+        self._referable = referable
         self._unknown: dict[str, str] = {}
 
     def normalised(self, bloc: BlocDefinition, pointer: str) -> BlocDefinition:
@@ -75,7 +78,7 @@ class _Configs:
             self.faults.append(Fault(f"{pointer}/bloc_type", "unknown_bloc", self._unknown[bloc.bloc_type]))
             return bloc
         self.types[bloc.name] = self._catalog.load(bloc.bloc_type)
-        self.faults += reference_faults(bloc.config, self._parameters, f"{pointer}/config")
+        self.faults += reference_faults(bloc.config, self._referable, f"{pointer}/config")
         config, faults = self._catalog.normalise(bloc.bloc_type, bloc.config)
         self.faults += [Fault(f"{pointer}/config{fault.pointer}", fault.code, fault.message) for fault in faults]
         full = replace(bloc, config=config)
@@ -155,4 +158,4 @@ def _setting_faults(definition: PipelineDefinition) -> Iterator[Fault]:
         message = "must be a relative path of letters, digits, dots, dashes and underscores that leads downwards"
         yield Fault("/settings/output_dir", "path", message)
     if key is not None:
-        yield from reference_faults(key, definition.parameters, "/settings/overlap_key")
+        yield from reference_faults(key, Referable(parameters=definition.parameters), "/settings/overlap_key")
