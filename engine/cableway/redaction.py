@@ -21,7 +21,6 @@ SHORTEST = 4
 _LINE_CHARS = 8
 _IN_URL = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]*?:([^/?#]*)@")
 _IN_PAIRS = re.compile(r"(?:\A|[\s?&;])pass(?:word|wd)?\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&;]+)", re.IGNORECASE)
-_PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
 class Sealed(str):
@@ -163,17 +162,22 @@ def _field_names(value: Any) -> list[str]:
 
 def _forms(secret: str) -> Iterator[str]:
     """*secret*, the password in it where it is an address, and both as JSON, ``repr`` or a URL would write them."""
+    from json import dumps
+    from urllib.parse import quote, quote_plus
+
     for text in _said(secret):
         if len(text) < SHORTEST:
             continue
-        yield text
-        yield _percent_encoded(text, keep="-._~")
-        yield _percent_encoded(text, keep="-._~/")
-        yield repr(text)[1:-1]
-        yield text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        yield from (text, repr(text)[1:-1], dumps(text)[1:-1], dumps(text, ensure_ascii=False)[1:-1])
+        try:
+            yield from (quote(text), quote(text, safe=""), quote_plus(text))
+        except UnicodeEncodeError:
+            continue  # half of a surrogate pair is in no URL
 
 
 def _said(secret: str) -> Iterator[str]:
+    from urllib.parse import unquote
+
     yield secret
     yield secret.strip()
     for line in secret.splitlines():
@@ -182,26 +186,9 @@ def _said(secret: str) -> Iterator[str]:
     password = _IN_URL.search(secret)
     if password is not None:
         yield password[1]
-        yield _percent_decoded(password[1])
+        yield unquote(password[1])
     for pair in _IN_PAIRS.finditer(secret):
         yield pair[1]
-        yield _percent_decoded(pair[1])
+        yield unquote(pair[1])
         if pair[1].startswith("'"):
             yield re.sub(r"\\(.)", r"\1", pair[1][1:-1])
-
-
-def _percent_encoded(text: str, keep: str) -> str:
-    return "".join(
-        character
-        if character.isascii() and (character.isalnum() or character in keep)
-        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "replace"))
-        for character in text
-    )
-
-
-def _percent_decoded(text: str) -> str:
-    raw = _PERCENT.sub(lambda match: chr(int(match[1], 16)), text)
-    try:
-        return raw.encode("latin-1").decode()
-    except UnicodeError:
-        return raw

@@ -109,9 +109,10 @@ class _Folder:
             return None
         except OSError as error:
             raise SettingsError(f"the secret {name!r} in {self._folder} cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            return None
         with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                return None
             raw = file.read(MAX_BYTES + 1)
         if len(raw) > MAX_BYTES:
             raise SettingsError(f"the secret {name!r} in {self._folder} is larger than {MAX_BYTES >> 10} KiB")
