@@ -11,4 +11,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from cableway_handlers.cli.app import app
     from cableway_handlers.cli.boundary import exit_code_of
 
-    return exit_code_of(lambda: app(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="cableway"))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # As `python -m` has it: the modules of a project lie in its folder.
+    if "" not in sys.path and not sys.flags.safe_path:
+        sys.path.insert(0, "")
+    return exit_code_of(lambda: app(args=words, prog_name="cableway"), json="--json" in words)

@@ -6,13 +6,17 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, CablewayError
 from cableway.settings import environment
 
 
-def exit_code_of(command: Callable[[], object]) -> int:
-    """Call *command* and return what the process exits with. A traceback is shown with ``LOG_LEVEL=DEBUG`` alone."""
+def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
+    """Call *command* and return what the process exits with. A traceback is shown with ``LOG_LEVEL=DEBUG`` alone.
+
+    With *json* an error is a problem (RFC 9457) on stdout as well.
+    """
     try:
         command()
     except SystemExit as end:
@@ -23,7 +27,10 @@ def exit_code_of(command: Callable[[], object]) -> int:
         _tell(str(error), error)
         for fault in error.faults:
             if fault.message not in str(error):
-                _say(f"  {fault.pointer or '/'}: {fault.message}")
+                line = "" if fault.line is None else f"line {fault.line}, "
+                _say(f"  {line}{fault.pointer or '/'}: {fault.message}")
+        if json:
+            _print_problem(error)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read us has seen enough; what Python still wants to flush goes nowhere.
@@ -33,6 +40,13 @@ def exit_code_of(command: Callable[[], object]) -> int:
         _tell(f"an error that nobody foresaw: {type(error).__name__}: {error}", error)
         return EXIT_BUG
     return EXIT_OK
+
+
+def _print_problem(error: CablewayError) -> None:
+    from json import dumps
+
+    with suppress(BrokenPipeError):
+        sys.stdout.write(f"{dumps(error.problem(), indent=2, ensure_ascii=False)}\n")
 
 
 def _tell(message: str, error: Exception) -> None:

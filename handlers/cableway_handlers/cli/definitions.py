@@ -1,62 +1,138 @@
-"""``cableway validate``, ``apply``, ``pipelines`` and ``blocs``: what can run, and what it is made of."""
+"""``cableway validate``, ``plan``, ``apply``, ``show``, ``pipelines`` and ``schema``: what can run."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cableway.catalog import Catalog
+from cableway.definition import BlocDefinition
+from cableway.errors import UsageError
 from cableway.settings import get_settings
-from cableway_handlers.cli import show
+from cableway_handlers.cli import screen, show_definitions
+from cableway_handlers.cli.documents import SUFFIXES, Checked, checked_documents
+from cableway_handlers.cli.planning import Action, Plan, planned
 from cableway_handlers.cli.workplace import workplace
 
-
-def validate(file: Path) -> None:
-    """Check a pipeline document without a database; every fault at once."""
-    from cableway.checks import check_document, read_document
-
-    found = check_document(read_document(file), catalog=Catalog(get_settings().blocs))
-    show.say(f"{show.definition(found)}, valid")
+if TYPE_CHECKING:
+    from cableway.definition import PipelineDefinition
+    from cableway.storage import DatabaseStorage
 
 
-def apply(file: Path, note: str, *, json: bool) -> None:
-    """Check a pipeline document and store it as the active version, unless that says the same already."""
-    from cableway.documents import read_document
-
-    document = read_document(file)
-    with workplace() as place, place.storage() as storage:
-        saved = storage.save_pipeline(document, note=note)
+def validate(path: Path, *, json: bool) -> None:
+    """Check documents without a database; every fault of all of them at once."""
+    found = checked_documents(path, Catalog(get_settings().blocs), skip=_say_skipped)
     if json:
-        show.as_json(saved)
+        screen.as_json([{"file": each.path, "name": each.definition.name, "valid": True} for each in found])
+        return
+    for each in found:
+        screen.say(f"{show_definitions.definition(each.definition)}, valid")
+
+
+def plan(path: Path, *, prune: bool, json: bool) -> None:
+    """Show what `apply` would change, and change nothing."""
+    with workplace() as place, place.storage() as storage:
+        plans = planned(storage, _checked(path, storage, place.catalog()), prune=prune)
+    if json:
+        screen.as_json(plans)
     else:
-        show.say(
-            f"{saved.name}: version {saved.version} {'stored' if saved.created else 'is the same, nothing stored'}"
-        )
+        show_definitions.plans(plans)
 
 
-def list_pipelines(*, json: bool) -> None:
+def apply(path: Path, *, prune: bool, author: str | None, note: str, json: bool) -> None:
+    """Store every document that differs from its active version; nothing where one of them is faulty."""
+    with workplace() as place, place.storage() as storage:
+        found = {each.definition.name: each for each in _checked(path, storage, place.catalog())}
+        plans = planned(storage, list(found.values()), prune=prune)
+        done = [_applied(storage, each, found, author=_author(author), note=note) for each in plans]
+    if json:
+        screen.as_json(done)
+        return
+    for each in done:
+        show_definitions.say_applied(each)
+
+
+def show_pipeline(what: str, *, normalized: bool, version: int | None, json: bool) -> None:
+    """Print a pipeline out of the database or a file, as it was written or with every default."""
+    if Path(what).suffix.lower() in SUFFIXES:
+        if version is not None:
+            raise UsageError("a file has no versions; --version goes with the name of a stored pipeline")
+        (found,) = checked_documents(Path(what), Catalog(get_settings().blocs))
+        document: Any = _document(found.definition) if normalized else dict(found.document)
+        about: dict[str, Any] = {"name": found.definition.name, "file": what}
+    else:
+        with workplace() as place, place.storage() as storage:
+            row = storage.get_pipeline(what, version)
+        document = row.definition.document() if normalized or row.source is None else row.source
+        about = {key: getattr(row, key) for key in ("name", "version", "author", "note", "created_at", "content_hash")}
+    if json:
+        screen.as_json({**about, "document": document})
+    else:
+        show_definitions.document(about, document)
+
+
+def list_pipelines(*, archived: bool, json: bool) -> None:
     """Show every pipeline with its active version."""
     with workplace() as place, place.storage() as storage:
-        rows = storage.list_pipelines()
+        rows = [row for row in storage.list_pipelines() if archived or row.archived_at is None]
     if json:
-        show.as_json(rows)
+        screen.as_json(rows)
     else:
-        show.pipelines_table(rows)
+        show_definitions.pipelines_table(rows)
 
 
-def list_bloc_types(*, json: bool) -> None:
-    """Show the bloc types that this installation knows."""
-    catalog = Catalog(get_settings().blocs)
-    rows = [catalog.describe(name) for name in catalog.names()]
-    if json:
-        show.as_json(rows)
-    else:
-        show.bloc_types_table(rows)
+def schema(out: Path | None) -> None:
+    """Print the JSON Schema of a pipeline document, or write it to *out*."""
+    import json
+
+    from cableway.document_schema import pipeline_schema
+
+    described = pipeline_schema(Catalog(get_settings().blocs))
+    if out is None:
+        screen.as_json(described)
+        return
+    try:
+        out.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}") from None
+    screen.say(
+        f"{out}: written. In YAML, `# yaml-language-server: $schema={out}` on the first line lets editors use it"
+    )
 
 
-def show_bloc_type(name: str, *, json: bool) -> None:
-    """Show one bloc type: its config and an example."""
-    described = Catalog(get_settings().blocs).describe(name)
-    if json:
-        show.as_json(described)
-    else:
-        show.bloc_type(described)
+def _checked(path: Path, storage: DatabaseStorage, catalog: Catalog) -> list[Checked]:
+    blocs = {
+        row.name: BlocDefinition(name=row.name, bloc_type=row.bloc_type, config=row.config)
+        for row in storage.list_blocs()
+    }
+    return checked_documents(path, catalog, blocs, skip=_say_skipped)
+
+
+def _applied(
+    storage: DatabaseStorage, plan: Plan, found: dict[str, Checked], *, author: str, note: str
+) -> dict[str, Any]:
+    if plan.action is Action.ARCHIVE:
+        storage.archive_pipeline(plan.name)
+        return {"name": plan.name, "version": plan.version, "created": False, "archived": True}
+    saved = storage.save_pipeline(found[plan.name].document, author=author, note=note)
+    return {"name": saved.name, "version": saved.version, "created": saved.created, "archived": False}
+
+
+def _document(definition: PipelineDefinition) -> dict[str, Any]:
+    return definition.document(triggers=True)
+
+
+def _author(given: str | None) -> str:
+    if given is not None:
+        return given
+    import os
+    import pwd
+
+    with suppress(KeyError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    return ""
+
+
+def _say_skipped(file: Path) -> None:
+    screen.say(f"{file}: skipped, it has no `stages`")

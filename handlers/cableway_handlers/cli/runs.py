@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from cableway.errors import EXIT_BUG, UsageError
+from cableway.opening import JobRequest
 from cableway.runs import RunRequest
-from cableway_handlers.cli import show
+from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.workplace import workplace
 from cableway_handlers.launch.protocol import Launch, LaunchState
 
@@ -25,19 +27,52 @@ LOG_LINES = 20
 """Lines of a job's log that are shown when its run's row does not say what went wrong."""
 
 
-def run(what: str, parameters: Sequence[str], *, key: str | None, verbose: bool, json: bool) -> int:
-    """Run a pipeline by name, or a recorded run by its id; return the job's exit code.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the command line asks to be run."""
 
-    The job is a process of its own. SIGINT and SIGTERM are passed on to it, and it drains.
+    what: str | None
+    """The name of a stored pipeline, or the id of a recorded run."""
+    file: str | None
+    parameters: Sequence[str]
+    key: str | None
+    limit: int | None
+    dry_run: bool
+    first: str | None
+    last: str | None
+    given: Sequence[str]
+
+
+def run(wish: Wish, *, verbose: bool, json: bool) -> int:
+    """Run a pipeline by name, a recorded run by its id, or a file; return the exit code.
+
+    What is recorded runs as a process of its own; SIGINT and SIGTERM are passed on to it, and it drains.
     """
-    texts = _texts(parameters)
+    from cableway_handlers.cli.trial import excerpt, given_data, try_out
+
+    texts = parameter_texts(wish.parameters)
+    if (wish.what is None) == (wish.file is None):
+        raise UsageError("which one? Give either the name of a pipeline, the id of a run, or --file")
+    given = given_data(wish.given)
+    part = excerpt(limit=wish.limit, dry_run=wish.dry_run, first=wish.first, last=wish.last, given=given)
+    if wish.what is not None and part is None:
+        return _run_recorded(wish.what, texts, wish.key, verbose=verbose, json=json)
+    if wish.key is not None:
+        raise UsageError("--key is for runs that are recorded: a file or a part of a pipeline has none")
+    if wish.what is not None and _is_id(wish.what):
+        raise UsageError("a recorded run is run as it is; a part is tried out of a pipeline, by its name")
+    request = JobRequest(pipeline=wish.what, file=wish.file, parameters=texts, excerpt=part)
+    return try_out(request, verbose=verbose, json=json)
+
+
+def _run_recorded(what: str, texts: dict[str, str], key: str | None, *, verbose: bool, json: bool) -> int:
     with workplace() as place, place.storage() as storage:
         launcher = place.launcher(show_log=verbose)
         launch = _next_launch(launcher, _launch(storage, what, texts, key))
         code = _run(launcher, launch, quiet=json)
         details = storage.get_run(launch.run_id)
         if json:
-            show.as_json(details)
+            screen.as_json(details)
         else:
             _show_end(details, launcher.log_file(launch), code)
     return code if code is not None else _recorded_code(details)
@@ -48,7 +83,7 @@ def list_runs(pipeline: str | None, limit: int, *, json: bool) -> None:
     with workplace() as place, place.storage() as storage:
         rows = storage.list_runs(pipeline=pipeline, limit=limit)
     if json:
-        show.as_json(rows)
+        screen.as_json(rows)
     else:
         show.runs_table(rows)
 
@@ -59,14 +94,15 @@ def show_run(run_id: str, *, json: bool) -> None:
         details = storage.get_run(run_id)
         letters, spans = storage.list_dead_letters(run_id), storage.list_spans(run_id)
     if json:
-        show.as_json({"run": details.run, "attempts": details.attempts, "stages": details.stages, "spans": spans})
+        screen.as_json({"run": details.run, "attempts": details.attempts, "stages": details.stages, "spans": spans})
         return
     show.run_summary(details, trace=not spans)
     show.dead_letters_table(letters)
     show.run_spans(spans)
 
 
-def _texts(parameters: Sequence[str]) -> dict[str, str]:
+def parameter_texts(parameters: Sequence[str]) -> dict[str, str]:
+    """What ``-p NAME=VALUE`` says, by name. Raise `UsageError` where one does not."""
     texts: dict[str, str] = {}
     for parameter in parameters:
         name, equals, text = parameter.partition("=")
@@ -84,7 +120,7 @@ def _launch(storage: DatabaseStorage, what: str, texts: dict[str, str], key: str
     recorded = storage.record_run(RunRequest(pipeline=what, texts=texts, key=key))
     if recorded.created:
         return Launch(recorded.run_id, 1)
-    show.say(f"the key {key!r} has made run {recorded.run_id} before")
+    screen.say(f"the key {key!r} has made run {recorded.run_id} before")
     return Launch(recorded.run_id, storage.get_run(recorded.run_id).run.attempt + 1)
 
 
@@ -99,7 +135,7 @@ def _run(launcher: LocalLauncher, launch: Launch, *, quiet: bool) -> int | None:
     external_id = launcher.launch(launch)
     with signals_passed_on(launcher, external_id):
         if not quiet:
-            show.say(f"run {launch.run_id} started; its log is {launcher.log_file(launch)}")
+            screen.say(f"run {launch.run_id} started; its log is {launcher.log_file(launch)}")
         return launcher.wait(external_id)
 
 
@@ -109,7 +145,7 @@ def signals_passed_on(launcher: LocalLauncher, external_id: str) -> Generator[No
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         del number, frame
-        show.say("stopping: the run drains; once more ends it at once")
+        screen.say("stopping: the run drains; once more ends it at once")
         launcher.stop(external_id)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -123,12 +159,12 @@ def signals_passed_on(launcher: LocalLauncher, external_id: str) -> Generator[No
 def _show_end(details: RunDetails, log: Path, code: int | None) -> None:
     run = details.run
     if code and run.error is None:
-        show.say("".join(log.read_text(errors="replace").splitlines(keepends=True)[-LOG_LINES:]).rstrip())
+        screen.say("".join(log.read_text(errors="replace").splitlines(keepends=True)[-LOG_LINES:]).rstrip())
     if run.ended_at is None:
-        show.say(f"run {run.run_id} has not ended: it is {run.state}; `cableway run {run.run_id}` tries again")
+        screen.say(f"run {run.run_id} has not ended: it is {run.state}; `cableway run {run.run_id}` tries again")
         return
     show.run_summary(details)
-    show.say(f"`cableway runs show {run.run_id}` shows its trace")
+    screen.say(f"`cableway runs show {run.run_id}` shows its trace")
 
 
 def _recorded_code(details: RunDetails) -> int:

@@ -6,7 +6,7 @@ import logging
 
 from cableway.errors import UnavailableError
 from cableway.settings import Settings
-from cableway_handlers.cli import show
+from cableway_handlers.cli import screen
 from cableway_handlers.cli.workplace import workplace
 
 
@@ -24,11 +24,11 @@ def serve(host: str, port: int) -> None:
             environment=place.environment,
             host=host,
             port=port,
-            on_listening=lambda address: show.say(f"listening on {address}"),
+            on_listening=lambda address: screen.say(f"listening on {address}"),
         )
 
 
-def migrate() -> None:
+def migrate(*, json: bool) -> None:
     """Create the schema, or bring it up to this version."""
     from cableway.store.connect import connect
     from cableway.store.migrations import migrate as apply_migrations
@@ -37,9 +37,12 @@ def migrate() -> None:
         database = place.settings.state_database
         with connect(database) as connection:
             applied = apply_migrations(connection, database)
+    if json:
+        screen.as_json({"schema": database.schema, "applied": applied})
+        return
     for name in applied:
-        show.say(f"applied {name}")
-    show.say(f"the schema {database.schema!r} is up to date")
+        screen.say(f"applied {name}")
+    screen.say(f"the schema {database.schema!r} is up to date")
 
 
 def _log(settings: Settings) -> None:

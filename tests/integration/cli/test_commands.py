@@ -59,7 +59,8 @@ def test_a_document_is_validated_applied_and_listed(cableway: Command) -> None:
     assert cableway.err == "tiny: 2 stages, 2 blocs, valid\n"
     assert cableway("apply", "tiny.yaml", "--note", "the first one") == 0
     assert cableway.err == "tiny: version 1 stored\n"
-    assert cableway.json("apply", "tiny.yaml") == {"name": "tiny", "version": 1, "created": False}
+    same = {"name": "tiny", "version": 1, "created": False, "archived": False}
+    assert cableway.json("apply", "tiny.yaml") == [same]
     assert [row["name"] for row in cableway.json("pipelines")] == ["tiny"]
     assert cableway("pipelines") == 0
     assert "tiny" in cableway.out
@@ -97,6 +98,7 @@ def test_wrong_parameters_record_no_run(cableway: Command) -> None:
     assert cableway("apply", "tiny.yaml") == 0
     assert cableway("run", "tiny", "-p", "nothing=1") == 78
     assert "/nothing" in cableway.err
+    assert "/day" in cableway.err
     assert cableway("run", "tiny") == 78
     assert "/day" in cableway.err
     assert cableway.json("runs", "list") == []

@@ -29,7 +29,7 @@ def test_help_is_there(arguments: list[str], capsys: pytest.CaptureFixture[str])
     assert "Usage: cableway" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["run", "x", "--nothing"], ["runs", "list", "--limit", "0"]])
+@pytest.mark.parametrize("arguments", [["fly"], ["apply"], ["run", "x", "--nothing"], ["runs", "list", "--limit", "0"]])
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "Usage: cableway" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""``run`` and ``runs``, as typer sees them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cableway_handlers.cli.completion import pipelines, pipelines_and_runs
+from cableway_handlers.cli.options import Json, Parameters, RunId
+
+TRY = "Try out a part"
+"""The heading above options that make of a run one that is recorded nowhere."""
+
+runs_app = typer.Typer(help="Look at runs.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give *app* these commands."""
+    app.command("run")(run)
+    app.add_typer(runs_app, name="runs")
+
+
+def run(  # noqa: PLR0913, PLR0917 - each is an option
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME|RUN_ID",
+            help="A stored pipeline, or a recorded run.",
+            autocompletion=pipelines_and_runs,
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", metavar="FILE", help="A document; needs no database, and is recorded nowhere."),
+    ] = None,
+    parameter: Parameters = None,
+    key: Annotated[str | None, typer.Option(help="The same key again is the same run.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", min=1, help="Take so many items of the source; its rows, if it loads whole.", rich_help_panel=TRY
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing, and show what would be.", rich_help_panel=TRY)
+    ] = False,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Begin with this stage.", rich_help_panel=TRY)
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", metavar="STAGE", help="End with this stage.", rich_help_panel=TRY)
+    ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="BLOC=FILE",
+            help="Take a bloc's data from a JSON, JSON Lines or CSV file; may be repeated.",
+            rich_help_panel=TRY,
+        ),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log as it comes.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a pipeline now, and show how it went.
+
+    A stored one runs as a process of its own and is recorded. A file, or a part of a pipeline, runs in this
+    process and leaves nothing behind but what it wrote.
+
+    Example: cableway run flights -p day=2013-01-01
+
+    Example: cableway run --file pipeline.yaml --limit 2 --dry-run
+
+    Example: cableway run flights --from clean --to clean --input flights=some.csv
+    """
+    from cableway_handlers.cli import runs
+
+    wish = runs.Wish(
+        what=what,
+        file=file,
+        parameters=parameter or [],
+        key=key,
+        limit=limit,
+        dry_run=dry_run,
+        first=first,
+        last=last,
+        given=given or [],
+    )
+    raise typer.Exit(runs.run(wish, verbose=verbose, json=json))
+
+
+@runs_app.command("list")
+def runs_list(
+    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline's.", autocompletion=pipelines)] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="So many at most.")] = 20,
+    json: Json = False,
+) -> None:
+    """List runs, the newest first.
+
+    Example: cableway runs list --pipeline flights -n 5
+    """
+    from cableway_handlers.cli import runs
+
+    runs.list_runs(pipeline, limit, json=json)
+
+
+@runs_app.command("show")
+def runs_show(run_id: RunId, json: Json = False) -> None:
+    """Show a run: stages with items, rows, time and wait; what failed; and its trace.
+
+    Example: cableway runs show 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59
+    """
+    from cableway_handlers.cli import runs
+
+    runs.show_run(run_id, json=json)
