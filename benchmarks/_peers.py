@@ -35,10 +35,12 @@ def run(python: Path | str, script: Path, *arguments: str, timeout_s: float = 24
     done = subprocess.run(
         [str(python), str(script), *arguments],
         env=environment,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=timeout_s,
     )
+    if done.returncode:
+        sys.exit(f"{script.name} {' '.join(arguments)}: exit {done.returncode}\n{done.stderr[-2000:]}")
     result: dict[str, Any] = json.loads(done.stdout.rstrip().rpartition("\n")[2])
     return result

@@ -72,6 +72,9 @@ def nothing_heard() -> Any:
         def item_finished(self, item: Any, stage: str, at_ns: int) -> None:
             pass
 
+        def item_ended(self, item: Any, outcome: Any, at_ns: int) -> None:
+            pass
+
     return Nothing()
 
 

@@ -15,7 +15,9 @@ log = logging.getLogger("cableway.flow")
 
 Told = Callable[..., None] | None
 
-_METHODS = tuple(name for name in vars(Observer) if not name.startswith("_") and callable(getattr(Observer, name)))
+Hop = Callable[..., None]
+
+_HOPS = ("item_queued", "item_started", "item_finished")
 
 
 class _Chorus:
@@ -23,24 +25,25 @@ class _Chorus:
 
     __slots__ = ("_audience", "_name", "_voices")
 
-    def __init__(self, audience: Audience, name: str, voices: list[Observer]) -> None:
+    def __init__(self, audience: Audience, name: str, listening: list[Observer]) -> None:
         self._audience = audience
         self._name = name
-        self._voices = voices
+        self._voices: list[Hop] = [getattr(observer, name) for observer in listening]
 
     def __call__(self, *told: Any) -> None:
-        for observer in tuple(self._voices):
+        for voice in self._voices:
             try:
-                getattr(observer, self._name)(*told)
+                voice(*told)
             except Exception as error:
-                self._audience.take_off(observer, self._name, error)
+                self._voices = [other for other in self._voices if other is not voice]
+                self._audience.take_off(voice, self._name, error)
 
 
 class Audience:
     """One attribute for each method of `Observer`: what to call, or None when nobody listens.
 
-    The few calls that a hop makes (`hop_started`, `hop_finished`, `hop_queued`, `hop_ended`) go straight
-    to the observer where there is a single one; whoever calls them must catch, and tell `fault`.
+    The calls that a hop makes (`hop_started`, `hop_finished`, `hop_queued`) go straight to the observer
+    where a single one listens to hops; whoever calls them must catch, and tell `fault`.
     """
 
     def __init__(self, observers: Iterable[Observer]) -> None:
@@ -66,11 +69,17 @@ class Audience:
         self.stage_blocked = self._tell("stage_blocked")
         self.worker_died = self._tell("worker_died")
         self.worker_reported = self._tell("worker_reported")
-        self.hop_queued = self._straight("item_queued")
-        self.hop_started = self._straight("item_started")
-        self.hop_finished = self._straight("item_finished")
-        self.hop_ended = self._straight("item_ended")
         self._carriers = self._listening("carrier")
+        self._look_up_hops()
+
+    def _look_up_hops(self) -> None:
+        listening = {one for name in _HOPS for one in self._listening(name)}
+        self.hears_hops = bool(listening)
+        self._sole = listening.pop() if len(listening) == 1 else None
+        told = {name: getattr(self._sole, name) if self._sole else self._tell(name) for name in _HOPS}
+        self.hop_queued: Hop = told["item_queued"] or deaf
+        self.hop_started: Hop = told["item_started"] or deaf
+        self.hop_finished: Hop = told["item_finished"] or deaf
 
     def carrier(self, item: WorkItem, stage: str, bloc: str) -> Mapping[str, str] | None:
         """The dict that goes with a unit into a child; the first observer that gives one wins."""
@@ -78,7 +87,7 @@ class Audience:
             try:
                 carrier = observer.carrier(item, stage, bloc)
             except Exception as error:
-                self.take_off(observer, "carrier", error)
+                self.take_off(observer.carrier, "carrier", error)
             else:
                 if carrier is not None:
                     return carrier
@@ -89,18 +98,18 @@ class Audience:
         """The import path of the hook that child workers load; the first observer that names one wins."""
         return next((one.worker_hook for one in self.observers if one.worker_hook is not None), None)
 
-    def take_off(self, observer: Observer, name: str, error: Exception) -> None:
-        """Stop telling an observer that raised, and say so once."""
+    def take_off(self, voice: Callable[..., Any], name: str, error: Exception) -> None:
+        """Stop telling the observer whose method *voice* raised, and say so once."""
+        observer = getattr(voice, "__self__", None)
         if observer in self.observers:
             self.observers.remove(observer)
             log.error("observer %s raised in %s and is taken off", type(observer).__name__, name, exc_info=error)
             self._look_up()
 
-    def fault(self, name: str, error: Exception) -> Told:
-        """The only observer that listens to *name* raised: take it off, and return what is to be called now."""
-        for observer in self._listening(name):
-            self.take_off(observer, name, error)
-        return self._straight(name)
+    def fault(self, name: str, error: Exception) -> None:
+        """The only observer that listens to hops raised in *name*: take it off."""
+        if self._sole is not None:
+            self.take_off(getattr(self._sole, name), name, error)
 
     def _listening(self, name: str) -> list[Observer]:
         plain = getattr(Observer, name)
@@ -110,6 +119,6 @@ class Audience:
         voices = self._listening(name)
         return _Chorus(self, name, voices) if voices else None
 
-    def _straight(self, name: str) -> Told:
-        voices = self._listening(name)
-        return getattr(voices[0], name) if len(voices) == 1 else self._tell(name)
+
+def deaf(*_: Any) -> None:
+    """What is told when nobody listens."""

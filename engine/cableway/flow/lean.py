@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cableway.flow.attempt import failure, is_ours
+from cableway.flow.audience import deaf
 from cableway.flow.channel import Hand, LoopChannel
 from cableway.flow.visit import Refusal
 from cableway.items import WorkItem
@@ -139,31 +140,27 @@ _Passed = Callable[[WorkItem, int, bool], None]
 def _told(stage: Stage) -> tuple[_Begin | None, _Passed | None]:
     """What tells the observers of the start and the end of each hop, where there are any."""
     audience, name = stage.audience, stage.name
+    if not audience.hears_hops:
+        return None, None
+    following = stage.next.name if stage.next is not None else ""
     started, finished, queued = audience.hop_started, audience.hop_finished, audience.hop_queued
-    following = stage.next.name if stage.next is not None else None
 
     def begin(item: WorkItem, at_ns: int) -> None:
         nonlocal started
         try:
-            started(item, name, at_ns)  # type: ignore[misc]  # not called where it is None
+            started(item, name, at_ns)
         except Exception as error:
-            started = audience.fault("item_started", error) or _deaf
+            audience.fault("item_started", error)
+            started = deaf
 
     def passed(item: WorkItem, at_ns: int, has_room: bool) -> None:  # noqa: FBT001 - called once a hop
         nonlocal finished, queued
-        if finished is not None:
-            try:
-                finished(item, name, at_ns)
-            except Exception as error:
-                finished = audience.fault("item_finished", error)
-        if has_room and queued is not None:
-            try:
+        try:
+            finished(item, name, at_ns)
+            if has_room:
                 queued(item, following, at_ns)
-            except Exception as error:
-                queued = audience.fault("item_queued", error)
+        except Exception as error:
+            audience.fault("item_finished", error)
+            finished = queued = deaf
 
-    return begin if started is not None else None, passed if finished is not None or queued is not None else None
-
-
-def _deaf(*_: Any) -> None:
-    """What is told when the only listener has been taken off."""
+    return begin, passed

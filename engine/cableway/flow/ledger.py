@@ -52,7 +52,7 @@ class Ledger:
         self.total_ns = 0
         self.cancelled = False
         self._kept = tracker is not None or bool(callbacks)
-        self.unwatched = not callbacks and audience.item_ended is None and not keep_data
+        self.unwatched = not callbacks and not keep_data
         self._callbacks = callbacks
         self._keep_data = keep_data
         self._ids: set[str] = set()

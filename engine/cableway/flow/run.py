@@ -24,6 +24,7 @@ from cableway.flow.source import Feed, Source
 from cableway.flow.stage import Stage
 from cableway.flow.tracker import CompletionCallback, ItemTracker
 from cableway.flow.units import set_up
+from cableway.flow.watchdog import Watchdog
 
 log = logging.getLogger("cableway.flow")
 
@@ -64,6 +65,8 @@ class FlowRun:
         self._leashes: dict[asyncio.Task[None], Leash] = {}
         self._stopping: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
+        blocked_s = config.loop_blocked_after_s
+        self._watchdog = Watchdog(config.pipeline_name, blocked_s) if blocked_s is not None else None
         self.main = asyncio.get_running_loop().create_task(self._run())
 
     def _build(self, registered: Mapping[str, Registered], shared: Mapping[str, Any], clock: Clock) -> list[Crew]:
@@ -137,7 +140,11 @@ class FlowRun:
         except Exception as error:
             log.exception("the flow itself failed")
             self.abort(error)
-        await self._finish()
+        try:
+            await self._finish()
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.close()
 
     async def _start_pools(self) -> None:
         """Every lane stands before the first handler runs; the source is asked meanwhile."""

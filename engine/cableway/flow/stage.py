@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cableway.errors import GatherTooLargeError, ItemsFailedError, WorkersLostError
 from cableway.flow.attempt import SetupError
+from cableway.flow.audience import Hop
 from cableway.flow.channel import ChannelEndedError, Hand, LoopChannel
 from cableway.flow.config import StageConfig
 from cableway.flow.expiry import Expiry
@@ -70,7 +71,8 @@ class Stage:
         inbox, active, route = self.inbox, self.ledger.active, self.ledger.first_route
         if type(inbox) is not LoopChannel or inbox.closed or inbox.putters or self.expiry is not None:
             return 0
-        room, now, told = inbox.size - len(inbox.items), self.now_ns(), self.audience.item_queued
+        room, now = inbox.size - len(inbox.items), self.now_ns()
+        told = self.audience.hop_queued if self.audience.hears_hops else None
         end = start
         for item in given[start : start + room] if start or room < len(given) else given:
             if type(item) is not WorkItem or item.live or item.own_id is not None:
@@ -80,7 +82,7 @@ class Stage:
                 item.follow(route, [item.created_ns, now])
                 active[item] = None
             if told is not None:
-                told(item, self.name, now)
+                told = self._tell_queued(told, item, now)
             end += 1
         count = end - start
         if count:
@@ -116,6 +118,8 @@ class Stage:
             ledger.total_ns += at_ns - item.created_ns
             if ledger.tracker is not None:
                 ledger.tracker.keep(item)
+            if self.audience.item_ended is not None:
+                self.audience.item_ended(item, Outcome.SUCCEEDED, at_ns)
             return
         ledger.end(item, Outcome.SUCCEEDED, at_ns)
         if ledger.crowded:
@@ -209,6 +213,14 @@ class Stage:
         if self.audience.item_dropped is not None:
             self.audience.item_dropped(item, self.name, at_ns)
         self.ledger.end(item, Outcome.SKIPPED, at_ns, error)
+
+    def _tell_queued(self, told: Hop, item: WorkItem, at_ns: int) -> Hop:
+        try:
+            told(item, self.name, at_ns)
+        except Exception as error:
+            self.audience.fault("item_queued", error)
+            return self.audience.hop_queued
+        return told
 
     def left_behind(self) -> None:
         """A handler did not let itself be stopped, and is no longer waited for."""
