@@ -98,12 +98,13 @@ def _read_from(before: Sequence[StageDefinition], kept: Sequence[StageDefinition
     previous = before[-1] if before else None
     for stage in kept:
         for bloc in stage.blocs:
-            found.update(dict.fromkeys(name for name in _inputs(bloc, previous, catalog) if name in earlier))
+            found.update(dict.fromkeys(name for name in inputs_of(bloc, previous, catalog) if name in earlier))
         previous = stage
     return found
 
 
-def _inputs(bloc: BlocDefinition, previous: StageDefinition | None, catalog: Catalog) -> Sequence[str]:
+def inputs_of(bloc: BlocDefinition, previous: StageDefinition | None, catalog: Catalog) -> Sequence[str]:
+    """The blocs whose data *bloc* reads, in a stage that comes after *previous*."""
     source = bloc.config.get("source_bloc")
     if bloc.inputs is not None:
         return bloc.inputs
