@@ -8,7 +8,6 @@ every fault; `PipelineDefinition.restore` takes what it produced and trusts it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -227,6 +226,8 @@ class PipelineDefinition:
 
     def content_hash(self) -> str:
         """SHA-256 of the canonical document, in hex: equal for definitions that say the same."""
+        import hashlib  # OpenSSL loads with it, and a job that runs a stored version never asks
+
         canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
