@@ -8,9 +8,11 @@ of ``CABLEWAY_SECRETS``, and the first that has a secret gives it. What they gav
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from cableway.errors import CredentialsError, DefinitionError, Fault, SettingsError, UnavailableError
@@ -140,8 +142,9 @@ class _SecretsManager:
             ) from None
         reference = f"${{secret:{name}}}"
         try:
-            self._client = self._client or _client(boto3)
-            found: Any = self._client.get_secret_value(SecretId=f"{self._prefix}{name}")
+            with _without_debug_lines():
+                self._client = self._client or _client(boto3)
+                found: Any = self._client.get_secret_value(SecretId=f"{self._prefix}{name}")
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in {"ResourceNotFoundException", "InvalidRequestException", "ValidationException"}:
@@ -156,6 +159,17 @@ class _SecretsManager:
             raise UnavailableError(f"{reference}: AWS Secrets Manager: {error}") from None
         text = found.get("SecretString")
         return text if isinstance(text, str) and text else None
+
+
+@contextmanager
+def _without_debug_lines() -> Generator[None]:
+    """Botocore logs whole answers as DEBUG, and what is in this one is not guarded yet."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.DEBUG))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _client(boto3: Any) -> Any:

@@ -23,13 +23,12 @@ def test_a_variable_is_a_secret_and_masked_from_now_on() -> None:
 def test_the_first_source_that_has_it_gives_it(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("of the folder\n")
     (tmp_path / "other").write_text("other of the folder\r\n")
-    variables = {"MY_key": "of the variable"}
     names = ("key", "other")
-    assert found("env:MY_", f"file:{tmp_path}", names=names, **variables) == {
+    assert found("env:MY_", f"file:{tmp_path}", names=names, MY_key="of the variable") == {
         "key": "of the variable",
         "other": "other of the folder",
     }
-    assert found(f"file:{tmp_path}", "env:MY_", **variables) == {"key": "of the folder"}
+    assert found(f"file:{tmp_path}", "env:MY_", MY_key="of the variable") == {"key": "of the folder"}
 
 
 def test_a_folder_as_kubernetes_mounts_it(tmp_path: Path) -> None:
@@ -42,10 +41,9 @@ def test_a_folder_as_kubernetes_mounts_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["DATABASE_PASSWORD", "database_url", "PASSWORD"])
 def test_the_state_databases_own_variables_are_no_secrets(name: str) -> None:
-    variables = {"DATABASE_PASSWORD": "canary-own", "database_url": "canary-own"}
     source = "env:DATABASE_" if name == "PASSWORD" else "env:"
     with pytest.raises(DefinitionError) as caught:
-        found(source, names=(name,), **variables)
+        found(source, names=(name,), DATABASE_PASSWORD="canary-own", database_url="canary-own")
     assert "canary-own" not in str(caught.value)
 
 
