@@ -27,7 +27,7 @@ from cableway.unfolding import unfolded
 __all__ = ["check_definition", "check_document", "read_document"]
 
 MAX_BLOCS = 10_000
-_MOST: Mapping[str, int] = {"stages": MAX_BLOCS, "parameters": 1000, "triggers": 100}
+_MOST: Mapping[str, int] = {"stages": MAX_BLOCS, "blocs": MAX_BLOCS, "parameters": 1000, "triggers": 100}
 _REPAIRS = 3
 _STAND_INS: Mapping[str, Any] = {"name": "?", "bloc_type": "?", "blocs": (), "stages": ()}
 
@@ -60,9 +60,9 @@ def _judged(
     """The definition as far as there is one, and every fault at its place in *document* as written."""
     if too_much := _form_faults(document):
         return None, too_much
-    form = unfolded(document, blocs)
-    if too_many := list(_count_faults(form.document)):
+    if too_many := list(_count_faults(document)):
         return None, too_many
+    form = unfolded(document, blocs)
     definition, shape = _shaped(form.document)
     faults = list(shape)
     if definition is not None:
@@ -146,17 +146,21 @@ def _reached(document: Any, parts: Iterable[str]) -> Any:
     return reached
 
 
-def _count_faults(document: JsonObject) -> Iterable[Fault]:
+def _count_faults(document: Mapping[str, Any]) -> Iterable[Fault]:
+    """What there is too much of, by the document as written: before more is made of it."""
     stages: Any = document.get("stages")
-    listed = cast("list[Any]", stages) if isinstance(stages, list) else []
-    blocs = [cast("JsonObject", stage).get("blocs") for stage in listed if isinstance(stage, dict)]
-    count = sum(len(cast("list[Any]", members)) for members in blocs if isinstance(members, list))
+    count = sum(map(_blocs_in, cast("list[Any]", stages))) if isinstance(stages, list | tuple) else 0
     if count > MAX_BLOCS:
         yield Fault("/stages", "too_large", f"hold {count} blocs, and a pipeline has at most {MAX_BLOCS}")
     for name, most in _MOST.items():
         members: Any = document.get(name)
-        if isinstance(members, Mapping | list) and len(cast("list[Any]", members)) > most:
+        if isinstance(members, Mapping | list | tuple) and len(cast("list[Any]", members)) > most:
             yield Fault(f"/{name}", "too_large", f"must hold at most {most}")
+
+
+def _blocs_in(stage: Any) -> int:
+    members: Any = cast("Mapping[str, Any]", stage).get("blocs") if isinstance(stage, Mapping) else stage
+    return len(cast("list[Any]", members)) if isinstance(members, list | tuple) else 1
 
 
 def _raise_for(faults: Iterable[Fault]) -> None:

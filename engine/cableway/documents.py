@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,8 @@ MAX_DEPTH = 64
 MAX_VALUES = 1_000_000
 MAX_TEXT = 16 * 1024 * 1024
 """Characters in all texts of a document, which with every default written out is larger than its file."""
+_LONG_NUMBER = re.compile("[0-9]{19}")
+_CONTAINERS = (dict, list, tuple, Mapping)
 _FORMATS = {".yaml": "YAML", ".yml": "YAML", ".json": "JSON", ".toml": "TOML"}
 
 
@@ -79,42 +82,73 @@ def read_document(path: str | Path) -> WrittenDocument:
 
 def limit_faults(document: Any) -> list[Fault]:
     """What keeps *document* from being stored as JSON, and where it is larger than any pipeline."""
-    too_large = _size_fault(document)
+    size = _Size()
+    too_large = size.fault_in(document)
     if too_large is not None:
         return [Fault("", "too_large", too_large)]
+    if not size.is_odd and _is_storable(document):
+        return []
     faults: list[Fault] = []
     waiting: list[tuple[Any, str, int]] = [(document, "", 0)]
     while waiting and len(faults) < 100:
         value, pointer, depth = waiting.pop()
         if depth > MAX_DEPTH:
             faults.append(Fault(pointer, "too_deep", f"is nested more than {MAX_DEPTH} levels deep"))
-        elif isinstance(value, Mapping | list | tuple):
+        elif isinstance(value, _CONTAINERS):
             waiting.extend(reversed(list(_members(cast("Any", value), pointer, depth + 1, faults))))
         elif reason := _not_json(value):
             faults.append(Fault(pointer, "not_json", reason))
     return faults
 
 
-def _size_fault(document: Any) -> str | None:
-    """Whether it is too large, before anything is made of its parts: aliases can make much of little."""
-    waiting = [document]
-    values = text = 0
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            text += len(value)
-        elif isinstance(value, Mapping | list | tuple):
-            members = cast("Mapping[Any, Any] | list[Any]", value)
+class _Size:
+    """What a document holds, found out before anything is made of its parts: aliases can make much of little."""
+
+    def __init__(self) -> None:
+        self.is_odd = False
+        """It is too deep, or has keys that are no text."""
+
+    def fault_in(self, document: Any) -> str | None:
+        """Whether it is too large."""
+        waiting: list[tuple[Any, int]] = [([document], 0)]
+        values = text = 0
+        while waiting:
+            members, depth = waiting.pop()
             values += len(members)
             if values > MAX_VALUES:
                 return f"holds more than {MAX_VALUES} values"
             if isinstance(members, Mapping):
-                text += sum(len(key) for key in members if isinstance(key, str))
-                members = list(members.values())
-            waiting.extend(members)
-        if text > MAX_TEXT:
-            return f"holds more than {MAX_TEXT >> 20} million characters"
-    return None
+                text += self._of_keys(cast("Mapping[Any, Any]", members))
+                members = list(cast("Mapping[Any, Any]", members).values())
+            for member in members:
+                # The first question is the cheap one, and nearly every value is answered by it.
+                if type(member) is str:
+                    text += len(member)
+                elif isinstance(member, _CONTAINERS):
+                    if depth > MAX_DEPTH:
+                        self.is_odd = True
+                    else:
+                        waiting.append((cast("Any", member), depth + 1))
+            if text > MAX_TEXT:
+                return f"holds more than {MAX_TEXT >> 20} million characters"
+        return None
+
+    def _of_keys(self, keys: Mapping[Any, Any]) -> int:
+        try:
+            return len("".join(keys))
+        except TypeError:
+            self.is_odd = True
+            return 0
+
+
+def _is_storable(document: Any) -> bool:
+    """Whether there is certainly nothing to find: much quicker than to look at each value."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError):
+        return False
+    return "\\u0000" not in text and _LONG_NUMBER.search(text) is None
 
 
 def _members(

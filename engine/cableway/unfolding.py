@@ -41,7 +41,9 @@ def unfolded(document: Mapping[str, Any], blocs: Mapping[str, BlocDefinition]) -
 
     Its ``$schema`` is for editors and ends here.
     """
-    result = Unfolded({key: value for key, value in document.items() if key not in {"blocs", "$schema"}})
+    result = Unfolded({key: value for key, value in document.items() if key != "blocs"})
+    if isinstance(document.get("$schema"), str):
+        del result.document["$schema"]
     own: Any = document.get("blocs", {})
     if not isinstance(own, Mapping):
         result.faults.append(Fault("/blocs", "dict_type", "must be a mapping of names to blocs"))
@@ -112,7 +114,7 @@ def _bloc(bloc: Any, place: str, known: _Known, result: Unfolded) -> tuple[str, 
 def _name_stages(stages: list[Any]) -> None:
     """A stage without a name gets that of its only bloc, else its number, and never one that is taken."""
     written = [cast("JsonObject", stage) for stage in stages if isinstance(stage, dict)]
-    taken = {stage.get("name") for stage in written}
+    taken = {name for stage in written if isinstance(name := stage.get("name"), str)}
     for number, stage in enumerate(stages, 1):
         if not isinstance(stage, dict) or "name" in stage:
             continue
@@ -127,10 +129,11 @@ def _name_stages(stages: list[Any]) -> None:
 
 def _own_name(stage: JsonObject) -> str | None:
     """The name of a stage's only bloc, where a stage may be called so."""
-    blocs = stage.get("blocs", ())
-    only = blocs[0] if len(blocs) == 1 else None
-    name: Any = cast("JsonObject", only).get("name") if isinstance(only, dict) else None
-    return name if isinstance(name, str) and name not in RESERVED_STAGES else None
+    match stage.get("blocs"):
+        case [{"name": str(name)}] if name not in RESERVED_STAGES:
+            return name
+        case _:
+            return None
 
 
 def _short(name: str) -> str:

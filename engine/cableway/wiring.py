@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -51,11 +51,15 @@ def wiring_faults(
     faults = [fault for place in places for fault in _input_faults(place, names)]
     for number, stage in enumerate(definition.stages):
         faults += _gather_faults(number, stage, types)
+    giving = [
+        [bloc.name for bloc in stage.blocs if bloc.name not in types or types[bloc.name].kind != "exporter"]
+        for stage in definition.stages
+    ]
     for place in places:
         bloc_type = types.get(place.definition.name)
         if bloc_type is not None:
             faults += _lane_faults(place, bloc_type)
-            faults += _default_input_faults(place, bloc_type, definition.stages, types)
+            faults += _default_input_faults(place, bloc_type, giving)
     faults += _stream_faults(places, built)
     faults += _target_faults(places, built)
     return faults
@@ -86,20 +90,15 @@ def _one_input(place: _Place, name: str, pointer: str, names: _Names) -> Iterato
         yield Fault(pointer, "input", f"{name!r} is an exporter, which hands nothing on")
 
 
-def _default_input_faults(
-    place: _Place, bloc_type: type[Bloc], stages: tuple[StageDefinition, ...], types: Mapping[str, type[Bloc]]
-) -> Iterator[Fault]:
-    """A bloc that reads one other must find exactly one where it does not say which."""
+def _default_input_faults(place: _Place, bloc_type: type[Bloc], giving: Sequence[Sequence[str]]) -> Iterator[Fault]:
+    """A bloc that reads one other must find exactly one where it does not say which; *giving* is by stage."""
     bloc = place.definition
     if bloc.config.get("source_bloc") is not None or "source_bloc" not in config_keys(bloc_type):
         return
     if bloc.inputs is not None:
-        names = list(bloc.inputs)
-    elif place.number == 0:
-        names = []
+        names: Sequence[str] = bloc.inputs
     else:
-        before = [other.name for other in stages[place.number - 1].blocs]
-        names = [name for name in before if name not in types or types[name].kind != "exporter"]
+        names = giving[place.number - 1] if place.number > 0 else ()
     if len(names) == 1 or (not names and bloc_type.kind != "exporter"):
         return
     there = f"it could be {', '.join(names[:5])}" if names else "nothing that hands data on stands before it"

@@ -15,7 +15,8 @@ def path_fault(path: str) -> str | None:
     """What is wrong with *path* that shows before it is looked at, where something is."""
     if not path or "\x00" in path:
         return "is empty or holds a NUL byte"
-    normal = os.path.normpath(path)
+    # Two slashes at the beginning are one here, which normpath does not say.
+    normal = os.path.normpath(f"/{path.lstrip('/')}" if path.startswith("/") else path)
     if f"{normal}/".startswith(_OF_THE_KERNEL):
         return "is a place of the system's, and no file of data"
     if normal == ".." or normal.startswith("../"):
