@@ -9,28 +9,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cableway.blocs.csv_loader import CsvLoaderBloc
+    from cableway.blocs.kinds import ExporterBloc, LoaderBloc, TransformerBloc
+    from cableway.blocs.postgres_exporter import PostgresExporterBloc
+    from cableway.context import RunContext
     from cableway.flow.config import ETLPipelineConfig, ExecutionType, StageConfig
     from cableway.flow.pipeline import ETLPipeline
     from cableway.flow.tracker import ItemTracker
     from cableway.items import WorkItem, WorkItemMetadata, WorkItemResult
+    from cableway.storage import DatabaseStorage
 
 __all__ = [
+    "CsvLoaderBloc",
+    "DatabaseStorage",
     "ETLPipeline",
     "ETLPipelineConfig",
     "ExecutionType",
+    "ExporterBloc",
     "ItemTracker",
+    "LoaderBloc",
+    "PostgresExporterBloc",
+    "RunContext",
     "StageConfig",
+    "TransformerBloc",
     "WorkItem",
     "WorkItemMetadata",
     "WorkItemResult",
 ]
 
 _HOMES = {
+    "CsvLoaderBloc": "cableway.blocs.csv_loader",
+    "DatabaseStorage": "cableway.storage",
     "ETLPipeline": "cableway.flow.pipeline",
     "ETLPipelineConfig": "cableway.flow.config",
     "ExecutionType": "cableway.flow.config",
+    "ExporterBloc": "cableway.blocs.kinds",
     "ItemTracker": "cableway.flow.tracker",
+    "LoaderBloc": "cableway.blocs.kinds",
+    "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
+    "RunContext": "cableway.context",
     "StageConfig": "cableway.flow.config",
+    "TransformerBloc": "cableway.blocs.kinds",
     "WorkItem": "cableway.items",
     "WorkItemMetadata": "cableway.items",
     "WorkItemResult": "cableway.items",

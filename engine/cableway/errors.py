@@ -21,7 +21,10 @@ CablewayError                   base; caught at the process boundary only       
   DefinitionError               definition, parameters or settings are invalid          exit 78
     SettingsError               an environment variable is missing or wrong
     UnknownPipelineError        no pipeline of this name
+    UnknownNameError            no bloc, trigger or scheduler of this name
     UnknownRunError             no run with this id
+    TakenError                  the name is another's, or what it names is still in use
+    ConflictError               somebody has changed it in between
     ParameterError              the run's parameters do not fit
     SchemaVersionError          the database's schema is not this version's
   RunTimeoutError               the run took longer than it may                         exit 124
@@ -32,6 +35,8 @@ CablewayError                   base; caught at the process boundary only       
 ``exit_code`` is what the container's process returns; ``retry`` says whether the same
 container started again could end otherwise. `problem` is the one form of an error that
 is stored, printed and sent (RFC 9457); it never holds input values or a traceback.
+
+Above 400 lines, so that the whole tree stands in one place.
 """
 
 from __future__ import annotations
@@ -262,6 +267,30 @@ class UnknownPipelineError(DefinitionError):
     code = "unknown_pipeline"
     title = "No such pipeline"
     status = 404
+
+
+class UnknownNameError(DefinitionError):
+    """No bloc, trigger or scheduler of this name."""
+
+    code = "unknown_name"
+    title = "No such name"
+    status = 404
+
+
+class TakenError(DefinitionError):
+    """The name is another's, or what it names is still in use; nothing has changed."""
+
+    code = "taken"
+    title = "The name is taken"
+    status = 409
+
+
+class ConflictError(DefinitionError):
+    """It is not what the caller has seen, because somebody has changed it in between; nothing has changed now."""
+
+    code = "conflict"
+    title = "Changed in between"
+    status = 412
 
 
 class UnknownRunError(DefinitionError):

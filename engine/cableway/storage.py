@@ -1,65 +1,63 @@
 """
-`DatabaseStorage`: blocs, pipelines and triggers in Postgres, and what became of runs.
+`DatabaseStorage`: blocs, pipelines, triggers and schedulers in Postgres, and what became of runs.
 
 Saving checks first: what is faulty is not stored, and every fault is named at once. A pipeline is stored
-with its blocs resolved, as an immutable numbered version; saving what has not changed makes none.
+with its blocs resolved, as an immutable numbered version; saving what has not changed makes none. Each
+call is one transaction, so that it has happened whole or not at all.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from cableway.catalog import Catalog
-from cableway.definition import DOCUMENT_FORMAT, BlocDefinition, JsonObject, PipelineDefinition
-from cableway.errors import CablewayError, DefinitionError, Fault
-from cableway.parameters import is_storable
+from cableway.definition import PipelineDefinition
+from cableway.difference import Change, differences
+from cableway.errors import CablewayError
 from cableway.runs import RecordedRun, RunRequest, record_run
 from cableway.settings import DatabaseSettings, Settings
+from cableway.store.executor import Result, Steps
 from cableway.store.reading import (
     BlocRow,
+    BlocTypeRow,
     DeadLetterRow,
     PipelineRow,
     RunDetails,
     RunRow,
+    SchedulerRow,
     TriggerRow,
+    VersionEntry,
     VersionRow,
+    read_bloc_types,
     read_blocs,
     read_dead_letters,
     read_pipelines,
     read_run,
     read_runs,
+    read_schedulers,
     read_spans,
     read_triggers,
     read_version,
+    read_versions,
 )
 from cableway.store.session import Session
-from cableway.store.storable import storable_text
+from cableway.stored import bloc_types, blocs, schedulers, triggers, versions
+from cableway.stored.bloc_types import Publication
+from cableway.stored.blocs import ChangedBloc
+from cableway.stored.changes import TriggerChange, noting
+from cableway.stored.names import only
+from cableway.stored.versions import SavedVersion, Signature
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from cableway.store.port import RunState, SpanRow
 
-_Row = TypeVar("_Row")
+__all__ = ["ChangedBloc", "DatabaseStorage", "Publication", "SavedVersion", "TriggerChange"]
 
-MAX_NAME_LENGTH = 128
-"""Characters of a name."""
-
-UNCHECKED = 0
-"""The document format of a version that was not checked against the code of its bloc types."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedVersion:
-    """What a pipeline stands at after it was saved."""
-
-    name: str
-    version: int
-    created: bool
-    """False: it was the same as before."""
+log = logging.getLogger("cableway.storage")
 
 
 class DatabaseStorage:
@@ -71,6 +69,7 @@ class DatabaseStorage:
     def __init__(self, database: DatabaseSettings, *, catalog: Catalog | None = None) -> None:
         self.session = Session(database)
         self._catalog = Catalog() if catalog is None else catalog
+        self._listeners: list[Callable[[TriggerChange], object]] = []
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -106,51 +105,97 @@ class DatabaseStorage:
         self, name: str, bloc_type: str, config: Mapping[str, Any] | None = None, *, description: str = ""
     ) -> BlocRow:
         """Store a bloc for pipelines to name. Raise `DefinitionError` where it is faulty or the name is taken."""
-        given = dict(config or {})
-        _check_name("bloc", name)
-        _, faults = self._catalog.normalise(bloc_type, given)
-        if faults:
-            listed = "; ".join(f"{fault.pointer}: {fault.message}" for fault in faults)
-            raise DefinitionError(f"bloc {name!r} ({bloc_type}): {listed}", faults)
-        rows = self.session.rows(
-            "insert_bloc", name=name, bloc_type=bloc_type, config=_json(given), description=storable_text(description)
-        )
-        return BlocRow(**_made("bloc", name, rows))
+        return self._write(blocs.create(name, bloc_type, config or {}, description, self._catalog))
 
     def get_bloc(self, name: str) -> BlocRow:
-        """The bloc of this name. Raise `DefinitionError` where there is none."""
-        return _only("bloc", name, self.session.drive(read_blocs(storable_text(name))))
+        """The bloc of this name. Raise `UnknownNameError` where there is none."""
+        return only("bloc", name, self.session.drive(read_blocs(name)))
 
     def list_blocs(self) -> tuple[BlocRow, ...]:
         """Every bloc by name."""
         return self.session.drive(read_blocs())
+
+    def update_bloc(
+        self,
+        name: str,
+        *,
+        bloc_type: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        expected_revision: int | None = None,
+        author: str = "",
+        note: str = "",
+    ) -> ChangedBloc:
+        """Change what is given, and make a new version of each pipeline that names the bloc.
+
+        Raise `UnknownNameError`; `ConflictError` where it is not at *expected_revision* any more; `DefinitionError`
+        with every fault, in the bloc or in any of those pipelines. Then nothing has changed.
+        """
+        steps = blocs.update(
+            name,
+            self._catalog,
+            Signature(author=author, note=note),
+            bloc_type=bloc_type,
+            config=config,
+            description=description,
+            expected_revision=expected_revision,
+        )
+        return self._write(steps)
+
+    def delete_bloc(self, name: str, *, expected_revision: int | None = None) -> None:
+        """Delete a bloc that no pipeline names. Raise `TakenError` with those that do, else as `update_bloc`."""
+        self._write(blocs.delete(name, expected_revision=expected_revision))
 
     def create_pipeline(
         self, name: str, stages: Sequence[Any], *, author: str = "", note: str = "", **document: Any
     ) -> SavedVersion:
         """Store a new pipeline; *stages* as in a document, or as lists of the names of stored blocs.
 
-        More keys of a document (``parameters``, ``settings``, ``description``) may be given by name. Raise
-        `DefinitionError` with every fault, or where the name is taken: `save_pipeline` changes one.
+        More keys of a document (``parameters``, ``settings``, ``description``) may be given by name. One that was
+        deleted comes back by it, with its history. Raise `DefinitionError` with every fault, `TakenError` where the
+        name is taken: `update_pipeline` and `save_pipeline` change one.
         """
-        if any(row.name == name for row in self.list_pipelines()):
-            raise _taken("pipeline", name)
-        return self.save_pipeline({"name": name, "stages": stages, **document}, author=author, note=note)
+        source = {"name": name, "stages": stages, **document}
+        return self._write(versions.save(source, self._catalog, Signature(author=author, note=note), only_new=True))
 
     def save_pipeline(
-        self, document: Mapping[str, Any] | PipelineDefinition, *, author: str = "", note: str = ""
+        self,
+        document: Mapping[str, Any] | PipelineDefinition,
+        *,
+        expected_version: int | None = None,
+        author: str = "",
+        note: str = "",
     ) -> SavedVersion:
         """Check *document* and store it as the active version of its pipeline, unless that says the same.
 
-        Blocs that it names are resolved now. Raise `DefinitionError` with every fault at once.
+        Blocs that it names are resolved now, and the triggers that it lists are made, changed and deleted with it.
+        Raise `DefinitionError` with every fault, `ConflictError` where *expected_version* is no longer the active one.
         """
-        # Loads pydantic, which a program that only reads can do without.
-        from cableway.checks import check_document
+        signature = Signature(author=author, note=note)
+        return self._write(versions.save(document, self._catalog, signature, expected_version=expected_version))
 
-        source: Mapping[str, Any] = document.document() if isinstance(document, PipelineDefinition) else document
-        definition = check_document(source, catalog=self._catalog, blocs=self._bloc_definitions())
-        _check_name("pipeline", definition.name)
-        return self._save(definition, source, author=author, note=note)
+    def update_pipeline(
+        self,
+        name: str,
+        *,
+        expected_version: int | None = None,
+        author: str = "",
+        note: str = "",
+        **changes: Any,
+    ) -> SavedVersion:
+        """Save the pipeline with *changes* to keys of its document; None takes a key away.
+
+        Raise `UnknownPipelineError` where there is none or it was deleted, else as `save_pipeline`.
+        """
+        signature = Signature(author=author, note=note)
+        return self._write(versions.change(name, changes, self._catalog, signature, expected_version=expected_version))
+
+    def delete_pipeline(self, name: str, *, expected_version: int | None = None) -> None:
+        """Archive the pipeline: it takes no new runs and its triggers do nothing; versions and runs stay.
+
+        Raise `UnknownPipelineError`, or `ConflictError` as `save_pipeline` does.
+        """
+        self._write(versions.archive(name, expected_version=expected_version))
 
     def get_pipeline(self, name: str, version: int | None = None) -> VersionRow:
         """A version of the pipeline, by default the active one. Raise `UnknownPipelineError` where there is none."""
@@ -159,6 +204,32 @@ class DatabaseStorage:
     def list_pipelines(self) -> tuple[PipelineRow, ...]:
         """Every pipeline by name, archived ones included."""
         return self.session.drive(read_pipelines())
+
+    def list_versions(self, name: str) -> tuple[VersionEntry, ...]:
+        """The pipeline's versions, newest first. Raise `UnknownPipelineError` where there is none."""
+        return self.session.drive(read_versions(name))
+
+    def activate(self, name: str, version: int, *, expected_version: int | None = None) -> SavedVersion:
+        """Pin new runs to *version*; those that are there keep theirs. A deleted pipeline comes back by it.
+
+        Raise `UnknownPipelineError`, or `ConflictError` as `save_pipeline` does.
+        """
+        return self._write(versions.activate(name, version, expected_version=expected_version))
+
+    def roll_back(self, name: str, *, expected_version: int | None = None) -> SavedVersion:
+        """Activate the version that was active when the present one was made, which never leads back to a bad one.
+
+        Raise `DefinitionError` where there was none before, else as `activate`.
+        """
+        return self._write(versions.roll_back(name, expected_version=expected_version))
+
+    def diff(self, name: str, a: int, b: int | None = None) -> tuple[Change, ...]:
+        """What version *b* (by default the active one) says otherwise than version *a*, place by place.
+
+        Raise `UnknownPipelineError` where one of them is not there.
+        """
+        before, after = self.get_pipeline(name, a), self.get_pipeline(name, b)
+        return tuple(differences(before.definition.document(), after.definition.document()))
 
     def create_trigger(
         self,
@@ -175,29 +246,109 @@ class DatabaseStorage:
         A trigger of kind ``cron`` has an *expression*; others (``webhook``, ``event``, ``person``) have none.
         Raise `DefinitionError` where it is faulty or the name is taken.
         """
-        _check_name("trigger", name)
-        _check_name("pipeline", pipeline)
-        if (kind == "cron") != (expression is not None) or kind not in {"cron", "webhook", "event", "person"}:
-            message = "a trigger is of kind cron, with an expression, or webhook, event or person, without one"
-            raise DefinitionError(f"trigger {name!r}: {message}", [Fault("/kind", "invalid", message)])
-        rows = self.session.rows(
-            "insert_trigger",
-            name=name,
-            pipeline=pipeline,
-            kind=kind,
-            expression=expression,
-            config=_json(dict(config or {})),
-            enabled=enabled,
-        )
-        return TriggerRow(**_made("trigger", name, rows))
+        values = {
+            "name": name,
+            "pipeline": pipeline,
+            "kind": kind,
+            "expression": expression,
+            "config": dict(config or {}),
+            "enabled": enabled,
+        }
+        return self._write(triggers.create(values))
 
     def get_trigger(self, name: str) -> TriggerRow:
-        """The trigger of this name. Raise `DefinitionError` where there is none."""
-        return _only("trigger", name, self.session.drive(read_triggers(storable_text(name))))
+        """The trigger of this name. Raise `UnknownNameError` where there is none."""
+        return only("trigger", name, self.session.drive(read_triggers(name)))
 
     def list_triggers(self) -> tuple[TriggerRow, ...]:
         """Every trigger by name."""
         return self.session.drive(read_triggers())
+
+    def update_trigger(
+        self,
+        name: str,
+        *,
+        pipeline: str | None = None,
+        expression: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        enabled: bool | None = None,
+        expected_revision: int | None = None,
+    ) -> TriggerRow:
+        """Change what is given. Raise `UnknownNameError`, `ConflictError` or `DefinitionError`."""
+        changes = {
+            "pipeline": pipeline,
+            "expression": expression,
+            "config": None if config is None else dict(config),
+            "enabled": enabled,
+        }
+        return self._write(triggers.update(name, changes, expected_revision=expected_revision))
+
+    def delete_trigger(self, name: str, *, expected_revision: int | None = None) -> None:
+        """Delete a trigger that no scheduler names. Raise `TakenError` with those that do, else as `update_trigger`."""
+        self._write(triggers.delete(name, expected_revision=expected_revision))
+
+    def add_trigger_listener(self, callback: Callable[[TriggerChange], object]) -> Callable[[], None]:
+        """Call *callback* after each change that this storage makes to a trigger or a scheduler; return how to stop it.
+
+        The change holds whatever the callback does. `cableway.watching.TriggerWatch` hears of others' changes too.
+        """
+        self._listeners.append(callback)
+
+        def stop() -> None:
+            if callback in self._listeners:
+                self._listeners.remove(callback)
+
+        return stop
+
+    def create_scheduler(self, name: str, pipeline: str, trigger: str, **policies: Any) -> SchedulerRow:
+        """Tie the cron trigger *trigger* to *pipeline*, which need not be there yet: without it nothing runs.
+
+        *policies* are those of `SchedulerRow` from ``parameters`` to ``pause_after_failures``. Raise `DefinitionError`
+        with every fault, `TakenError` where the name is taken.
+        """
+        return self._write(schedulers.create(name, pipeline, trigger, policies))
+
+    def get_scheduler(self, name: str) -> SchedulerRow:
+        """The scheduler of this name. Raise `UnknownNameError` where there is none."""
+        return only("scheduler", name, self.session.drive(read_schedulers(name)))
+
+    def list_schedulers(self) -> tuple[SchedulerRow, ...]:
+        """Every scheduler by name."""
+        return self.session.drive(read_schedulers())
+
+    def update_scheduler(
+        self,
+        name: str,
+        *,
+        pipeline: str | None = None,
+        trigger: str | None = None,
+        expected_revision: int | None = None,
+        **policies: Any,
+    ) -> SchedulerRow:
+        """Change what is given. Raise `UnknownNameError`, `ConflictError`, or `DefinitionError` with every fault."""
+        named = {"pipeline": pipeline, "trigger_name": trigger}
+        changes = {key: value for key, value in named.items() if value is not None} | policies
+        return self._write(schedulers.update(name, changes, expected_revision=expected_revision))
+
+    def delete_scheduler(self, name: str, *, expected_revision: int | None = None) -> None:
+        """Delete the scheduler; what it has run stays. Raise `UnknownNameError` or `ConflictError`."""
+        self._write(schedulers.delete(name, expected_revision=expected_revision))
+
+    def publish_bloc_types(self, catalog: Catalog | None = None, *, prune: bool = False) -> Publication:
+        """Store what each type of *catalog* (by default this storage's own) says of itself.
+
+        From then on definitions with them can be saved where their code is not installed. With *prune* those that
+        the catalog does not have are forgotten.
+        """
+        return self._write(bloc_types.publish(self._catalog if catalog is None else catalog, prune=prune))
+
+    def list_bloc_types(self) -> tuple[BlocTypeRow, ...]:
+        """Every published bloc type by name."""
+        return self.session.drive(read_bloc_types())
+
+    def catalog(self) -> Catalog:
+        """This storage's bloc types and those that are published, as definitions are checked against them."""
+        return self.session.drive(bloc_types.catalog_of(self._catalog))
 
     def record_run(self, request: RunRequest) -> RecordedRun:
         """As `cableway.runs.record_run`."""
@@ -221,65 +372,15 @@ class DatabaseStorage:
         """The spans that were kept of a run, by their start."""
         return self.session.drive(read_spans(run_id))
 
-    def _bloc_definitions(self) -> dict[str, BlocDefinition]:
-        rows = self.list_blocs()
-        return {row.name: BlocDefinition(name=row.name, bloc_type=row.bloc_type, config=row.config) for row in rows}
-
-    def _save(
-        self, definition: PipelineDefinition, source: Mapping[str, Any], *, author: str, note: str
-    ) -> SavedVersion:
-        session, name, content_hash = self.session, definition.name, definition.content_hash()
-        with session.transaction():
-            session.rows("lock_pipeline", schema=session.settings.schema, pipeline=name)
-            before = session.row("latest_version", pipeline=name)
-            if before is not None and before["content_hash"] == content_hash:
-                version = before["active_version"]
-                if before["document_format"] != DOCUMENT_FORMAT:
-                    session.rows("mark_checked", pipeline=name, version=version, document_format=DOCUMENT_FORMAT)
-                return SavedVersion(name=name, version=version, created=False)
-            version = 1 if before is None else before["highest"] + 1
-            session.rows(
-                "insert_version",
-                pipeline=name,
-                version=version,
-                document=_json(definition.document()),
-                document_format=DOCUMENT_FORMAT,
-                content_hash=content_hash,
-                source=_json(source),
-                author=storable_text(author),
-                note=storable_text(note),
-            )
-        return SavedVersion(name=name, version=version, created=True)
-
-
-def _check_name(kind: str, name: str) -> None:
-    if not (name.strip() == name and 0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
-        message = f"a name has 1 to {MAX_NAME_LENGTH} printable characters and no space at its ends"
-        raise DefinitionError(f"{kind}: {message}", [Fault("/name", "invalid", message)])
-
-
-def _json(value: Any) -> str:
-    """*value* as it is; what JSON or Postgres has no form for is a fault of the definition."""
-    if not is_storable(value):
-        message = (
-            "holds what is not stored: NaN, an infinity, a NUL, half a character, a type of its own, or is too deep"
-        )
-        raise DefinitionError(f"the document {message}", [Fault("", "not_storable", message)])
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _made(kind: str, name: str, rows: Sequence[JsonObject]) -> JsonObject:
-    if not rows:
-        raise _taken(kind, name)
-    return rows[0]
-
-
-def _taken(kind: str, name: str) -> DefinitionError:
-    message = f"a {kind} of this name is there already"
-    return DefinitionError(f"{kind} {name!r}: {message}", [Fault("/name", "taken", message)])
-
-
-def _only(kind: str, name: str, rows: Sequence[_Row]) -> _Row:
-    if not rows:
-        raise DefinitionError(f"no {kind} {storable_text(name)[:80]!r}")
-    return rows[0]
+    def _write(self, steps: Steps[Result]) -> Result:
+        """Do *steps* in one transaction, then tell the listeners."""
+        changes: list[TriggerChange] = []
+        with self.session.transaction():
+            result = self.session.drive(noting(steps, changes))
+        for change in changes:
+            for listener in tuple(self._listeners):
+                try:
+                    listener(change)
+                except Exception:
+                    log.exception("a listener failed on %s %r", change.kind, change.name)
+        return result

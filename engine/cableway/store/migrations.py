@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cableway.errors import SchemaVersionError
@@ -20,6 +20,8 @@ from cableway.store.executor import Executor, Row
 from cableway.store.versions import SCHEMA_NUMBER, check_number
 
 FOLDER = Path(__file__).parent / "schema"
+OTHERS_S = 60.0
+"""Seconds to wait for somebody else who migrates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,12 @@ def migrate(connection: Connection, settings: DatabaseSettings, *, only_if_empty
     Raise `SchemaVersionError` where the schema is newer than this version, or was made from other
     files; nothing has changed then.
     """
-    executor = Executor(connection, settings)
+    # A migration takes as long as the tables are large.
+    executor = Executor(connection, replace(settings, statement_timeout_s=0, lock_timeout_s=OTHERS_S))
     with executor.transaction():
-        executor.rows("lock_schema", schema=settings.schema)
+        executor.rows("lock_schema")
+        # But whoever waits for a table makes all others wait behind him.
+        executor.rows("limit_locks", milliseconds=f"{settings.lock_timeout_s * 1000:.0f}")
         if not _is_there(executor):
             _create(executor)
         applied = executor.rows("schema_numbers")

@@ -19,6 +19,7 @@ class Queries:
         # psycopg reads a percent sign as the beginning of a parameter, in a name too.
         quoted = Identifier(schema).as_string().replace("%", "%%")
         self._prefix = quoted
+        self._schema = Literal(schema).as_string().replace("%", "%%")
         self._tokens = Literal(f"{quoted}.lease_tokens").as_string()
         self._ready: dict[str, bytes] = {}
 
@@ -27,6 +28,7 @@ class Queries:
         found = self._ready.get(name)
         if found is None:
             text = texts()[name].replace("{s}", self._prefix).replace("{tokens}", self._tokens)
+            text = text.replace("{schema}", self._schema)
             found = self._ready[name] = text.encode()
         return found
 

@@ -6,10 +6,10 @@ Each function gives the steps to read it, for either executor to drive: ``execut
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from cableway.definition import JsonObject, PipelineDefinition
 from cableway.errors import UnknownPipelineError, UnknownRunError
@@ -17,6 +17,10 @@ from cableway.store.executor import Row, Step, Steps
 from cableway.store.ids import is_id
 from cableway.store.port import RunState, SpanRow, StageRecord
 from cableway.store.storable import storable_text
+
+Catchup = Literal["none", "latest", "all"]
+Overlap = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
+DstGap = Literal["run", "skip"]
 
 MOST_ROWS = 1_000
 """Rows that one question brings back at most."""
@@ -119,16 +123,43 @@ class PipelineRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRow:
-    """One version of a pipeline. ``checked``: against the code of its bloc types, when it was saved."""
+    """One version of a pipeline, whole."""
 
     pipeline: str
     version: int
     definition: PipelineDefinition
     checked: bool
+    """Against the code of its bloc types, when it was saved."""
     content_hash: str
     source: Any
+    """The document as it was written, with stored blocs by name."""
     author: str
     note: str
+    previous_version: int | None
+    """What was active before it; `DatabaseStorage.roll_back` goes there."""
+    bloc_names: Sequence[str]
+    """The stored blocs that its source names."""
+    created_at: datetime
+    archived_at: datetime | None
+    """Of the pipeline: since when it takes no new runs."""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionEntry:
+    """One version of a pipeline, as its history lists it."""
+
+    pipeline: str
+    version: int
+    active: bool
+    content_hash: str
+    author: str
+    note: str
+    previous_version: int | None
     created_at: datetime
 
     @property
@@ -145,6 +176,8 @@ class BlocRow:
     bloc_type: str
     config: JsonObject
     description: str
+    revision: int
+    """Counts its changes, for those who must know whether it is still what they saw."""
     created_at: datetime
     updated_at: datetime
 
@@ -159,8 +192,50 @@ class TriggerRow:
     expression: str | None
     config: JsonObject
     enabled: bool
+    from_document: bool
+    """Its pipeline's document lists it, and changes it along."""
+    revision: int
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerRow:
+    """What ties a cron trigger to a pipeline, with the policies for its ticks."""
+
+    name: str
+    pipeline: str
+    trigger_name: str
+    parameters: Mapping[str, Any]
+    timezone: str
+    dst_gap: DstGap
+    catchup: Catchup
+    catchup_window_s: float
+    max_catchup_runs: int
+    overlap: Overlap | None
+    """None: as the pipeline says."""
+    jitter_s: float
+    starts_at: datetime | None
+    ends_at: datetime | None
+    paused: bool
+    pause_note: str
+    pause_after_failures: int | None
+    from_document: bool
+    revision: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocTypeRow:
+    """A bloc type as its code described itself when it was published."""
+
+    name: str
+    description: JsonObject
+    version: str
+    """Of the distribution that brings it."""
+    content_hash: str
+    published_at: datetime
 
 
 def read_runs(
@@ -207,22 +282,50 @@ def read_version(pipeline: str, version: int | None = None) -> Steps[VersionRow]
     """A version of a pipeline, by default the active one. Raise `UnknownPipelineError` where there is none."""
     rows = yield Step("version", {"pipeline": storable_text(pipeline), "version": version})
     if not rows:
-        which = "" if version is None else f"version {version} of "
-        raise UnknownPipelineError(f"no {which}pipeline {storable_text(pipeline)[:80]!r}")
+        raise _no_pipeline(pipeline, version)
     row = dict(rows[0])
     return VersionRow(definition=PipelineDefinition.restore(row.pop("document")), **row)
 
 
+def read_versions(pipeline: str) -> Steps[tuple[VersionEntry, ...]]:
+    """A pipeline's history, newest first. Raise `UnknownPipelineError` where there is none."""
+    rows = yield Step("versions", {"pipeline": storable_text(pipeline)})
+    if not rows:
+        raise _no_pipeline(pipeline, None)
+    return tuple(VersionEntry(**row) for row in rows)
+
+
 def read_blocs(name: str | None = None) -> Steps[tuple[BlocRow, ...]]:
     """Every bloc by name, or the one of this name."""
-    rows = yield Step("blocs", {"name": name})
+    rows = yield Step("blocs", {"name": _text(name)})
     return tuple(BlocRow(**row) for row in rows)
 
 
 def read_triggers(name: str | None = None) -> Steps[tuple[TriggerRow, ...]]:
     """Every trigger by name, or the one of this name."""
-    rows = yield Step("triggers", {"name": name})
+    rows = yield Step("triggers", {"name": _text(name)})
     return tuple(TriggerRow(**row) for row in rows)
+
+
+def read_schedulers(name: str | None = None, *, trigger: str | None = None) -> Steps[tuple[SchedulerRow, ...]]:
+    """Every scheduler by name, or the one of this name, or those of a trigger."""
+    rows = yield Step("schedulers", {"name": _text(name), "trigger": _text(trigger)})
+    return tuple(SchedulerRow(**row) for row in rows)
+
+
+def read_bloc_types(name: str | None = None) -> Steps[tuple[BlocTypeRow, ...]]:
+    """Every published bloc type by name, or the one of this name."""
+    rows = yield Step("bloc_types", {"name": _text(name)})
+    return tuple(BlocTypeRow(**row) for row in rows)
+
+
+def _text(name: str | None) -> str | None:
+    return None if name is None else storable_text(name)
+
+
+def _no_pipeline(name: str, version: int | None) -> UnknownPipelineError:
+    which = "" if version is None else f"version {version} of "
+    return UnknownPipelineError(f"no {which}pipeline {storable_text(name)[:80]!r}")
 
 
 def _run(row: Row) -> RunRow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -18,7 +18,7 @@ from cableway.errors import UnavailableError
 from cableway.settings import DatabaseSettings
 from cableway.store.connect import Connection, connect
 from cableway.store.executor import Executor, Result, Row, Steps, drive
-from cableway.store.faults import lacks_tables
+from cableway.store.faults import lacks_tables, translate
 
 RETRY_S = 0.2
 """Seconds before a lost connection is made again."""
@@ -66,12 +66,23 @@ class Session:
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """Several statements that hold together; none of them is sent again. Not to be nested."""
-        executor = self._connected(time.monotonic() + self._patience_s)
-        self._in_transaction = True
+        """Several statements that hold together; none of them is sent again. Not to be nested.
+
+        It begins with a connection that answers, in a schema that is there. Raise `UnavailableError` where that
+        cannot be had, or where it is not known whether the transaction was committed.
+        """
+        if self._may_create:
+            self.ensure_schema()
         try:
-            with executor.transaction():
+            with ExitStack() as stack:
+                self._begin(stack)
+                self._in_transaction = True
                 yield
+        except psycopg.Error as error:
+            known = translate(error, self.settings)
+            if known is None:
+                raise
+            raise known from error
         finally:
             self._in_transaction = False
 
@@ -93,6 +104,21 @@ class Session:
         if executor is not None:
             with suppress(psycopg.Error):
                 executor.connection.close()
+
+    def _begin(self, stack: ExitStack) -> None:
+        """Open a transaction on *stack*; a connection that was cut off while it lay idle is made again."""
+        until = time.monotonic() + self._patience_s
+        while True:
+            executor = self._connected(until)
+            try:
+                stack.enter_context(executor.transaction())
+            except psycopg.OperationalError as error:
+                if translate(error, self.settings) is None or time.monotonic() + RETRY_S >= until:
+                    raise
+                self.close()
+                time.sleep(RETRY_S)
+            else:
+                return
 
     def _connected(self, until: float) -> Executor:
         if self._executor is None or self._executor.connection.closed:

@@ -119,7 +119,7 @@ def test_a_run_whose_answer_was_lost_is_recorded_once(
 def test_inside_a_transaction_nothing_is_sent_again(session: Session, run_id: str) -> None:
     def lock_and_ask(other: Session) -> None:
         with other.transaction():
-            other.rows("lock_pipeline", schema="cableway", pipeline="flights")
+            other.rows("lock_pipeline", pipeline="flights")
             terminate_all(session)
             other.rows("pipeline_names")
 

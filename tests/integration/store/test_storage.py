@@ -120,7 +120,7 @@ def test_no_faulty_bloc_is_stored(storage: DatabaseStorage, bloc_type: str, conf
 
 @pytest.mark.parametrize(("kind", "expression"), [("cron", None), ("webhook", "* * * * *"), ("moon", None)])
 def test_no_faulty_trigger_is_stored(storage: DatabaseStorage, kind: str, expression: str | None) -> None:
-    with pytest.raises(DefinitionError, match="kind"):
+    with pytest.raises(DefinitionError, match="trigger"):
         storage.create_trigger("t", "numbers", expression, kind=kind)
     assert storage.list_triggers() == ()
 

@@ -13,7 +13,8 @@ NAMED = re.compile(r"""(?:rows|row|_write|Step)\(\s*"([a-z_]+)\"""")
 
 
 def used() -> set[str]:
-    files = [*STORE.glob("*.py"), *STORE.parent.glob("*.py"), *(STORE.parents[2] / "handlers").rglob("*.py")]
+    engine, handlers = STORE.parent, STORE.parents[2] / "handlers"
+    files = [*engine.glob("*.py"), *engine.glob("store*/*.py"), *handlers.rglob("*.py")]
     return {name for file in files for name in NAMED.findall(file.read_text())}
 
 
