@@ -113,7 +113,7 @@ def _applied(
     storage: DatabaseStorage, plan: Plan, found: dict[str, Checked], *, author: str, note: str
 ) -> dict[str, Any]:
     if plan.action is Action.ARCHIVE:
-        storage.archive_pipeline(plan.name)
+        storage.delete_pipeline(plan.name)
         return {"name": plan.name, "version": plan.version, "created": False, "archived": True}
     saved = storage.save_pipeline(found[plan.name].document, author=author, note=note)
     return {"name": saved.name, "version": saved.version, "created": saved.created, "archived": False}
