@@ -63,7 +63,7 @@ class SecretText:
         return "".join(look_up(part) if number % 2 else part for number, part in enumerate(self.parts))
 
 
-class _Guarded:
+class Guarded:
     """The secrets of this process, in every form in which they might be said."""
 
     def __init__(self) -> None:
@@ -71,6 +71,7 @@ class _Guarded:
         self.pattern: re.Pattern[str] | None = None
 
     def add(self, secrets: Iterable[str]) -> None:
+        """Know *secrets* as well."""
         forms = self._forms.union(*(set(_forms(secret)) for secret in secrets))
         if forms != self._forms:
             # The longest first, so that a part of a secret never stands in the way of the whole.
@@ -78,7 +79,7 @@ class _Guarded:
             self._forms, self.pattern = forms, re.compile("|".join(map(re.escape, longest_first)))
 
 
-_guarded = _Guarded()
+_guarded = Guarded()
 
 
 def guard(secrets: Iterable[str]) -> None:
@@ -155,9 +156,10 @@ def sealed(value: Any) -> Any:
 
 
 def _field_names(value: Any) -> list[str]:
-    if is_dataclass(value) and not isinstance(value, type):
-        return [field.name for field in fields(value)]
-    return list(getattr(type(value), "model_fields", ()))
+    kind = cast("type[Any]", type(value))
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return list(getattr(kind, "model_fields", ()))
 
 
 def _forms(secret: str) -> Iterator[str]:

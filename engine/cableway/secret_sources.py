@@ -146,7 +146,8 @@ class _SecretsManager:
                 self._client = self._client or _client(boto3)
                 found: Any = self._client.get_secret_value(SecretId=f"{self._prefix}{name}")
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
+            answer: Any = error.response
+            code = str(answer.get("Error", {}).get("Code", ""))
             if code in {"ResourceNotFoundException", "InvalidRequestException", "ValidationException"}:
                 return None  # not there, or about to be deleted
             raise _refusal(reference, code) from None

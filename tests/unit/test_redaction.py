@@ -15,7 +15,7 @@ from cableway.redaction import Sealed, SecretText, guard, names_in, redacted, re
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_guarded", redaction._Guarded())
+    monkeypatch.setattr(redaction, "_guarded", redaction.Guarded())
 
 
 @dataclass(frozen=True, slots=True)
