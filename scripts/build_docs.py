@@ -15,6 +15,7 @@ from typing import cast
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = {
     "docs/blocs.md": "scripts.describe_blocs:page",
+    "docs/cli.md": "scripts.describe_cli:page",
     "docs/errors.md": "scripts.describe_errors:page",
 }
 

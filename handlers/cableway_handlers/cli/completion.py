@@ -80,7 +80,8 @@ def _read(steps: Steps[Any]) -> Any:
     database = replace(
         get_settings().database or _embedded(), statement_timeout_s=PATIENCE_S, lock_timeout_s=PATIENCE_S
     )
-    parameters = {**connection_parameters(database), "connect_timeout": str(PATIENCE_S)}
+    parameters = connection_parameters(database)
+    parameters["connect_timeout"] = str(PATIENCE_S)
     with Connection.connect(**parameters, row_factory=dict_row) as connection:
         return drive(Executor(connection, database), steps)
 

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from cableway_handlers.cli.completion import pipelines as stored_pipelines
-from cableway_handlers.cli.options import Author, BlocType, Documents, Json, Note, Pipeline, Prune, Version
+from cableway_handlers.cli.options import Author, BlocType, Documents, Json, Note, Pipeline, Version
 
 blocs_app = typer.Typer(help="Look at the bloc types that pipelines are made of.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Give *app* these commands."""
-    for command in (validate, plan, apply, show, pipelines, versions, diff, activate, rollback, archive):
+    for command in (validate, plan, apply, show, pipelines, diff):
         app.command()(command)
     app.add_typer(blocs_app, name="blocs")
     app.command()(schema)
@@ -31,17 +31,17 @@ def validate(file: Documents, json: Json = False) -> None:
     definitions.validate(file, json=json)
 
 
-def plan(file: Documents, prune: Prune = False, json: Json = False) -> None:
+def plan(file: Documents, json: Json = False) -> None:
     """Show what `apply` would change, and change nothing.
 
-    Example: cableway plan pipelines/ --prune
+    Example: cableway plan pipelines/
     """
     from cableway_handlers.cli import definitions
 
-    definitions.plan(file, prune=prune, json=json)
+    definitions.plan(file, json=json)
 
 
-def apply(file: Documents, prune: Prune = False, author: Author = None, note: Note = "", json: Json = False) -> None:
+def apply(file: Documents, author: Author = None, note: Note = "", json: Json = False) -> None:
     """Check pipeline documents and store each as a new version, unless nothing has changed.
 
     Nothing is stored where one of them is faulty.
@@ -50,7 +50,7 @@ def apply(file: Documents, prune: Prune = False, author: Author = None, note: No
     """
     from cableway_handlers.cli import definitions
 
-    definitions.apply(file, prune=prune, author=author, note=note, json=json)
+    definitions.apply(file, author=author, note=note, json=json)
 
 
 def show(
@@ -62,7 +62,8 @@ def show(
         bool, typer.Option("--normalized", help="With every default, and blocs where they are used.")
     ] = False,
     version: Annotated[
-        int | None, typer.Option(min=1, help="A version; by default the active one.", show_default=False)
+        int | None,
+        typer.Option(metavar="VERSION", min=1, help="A version; by default the active one.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -87,60 +88,21 @@ def pipelines(
     definitions.list_pipelines(archived=archived, json=json)
 
 
-def versions(name: Pipeline, json: Json = False) -> None:
-    """List a pipeline's versions, the newest first.
-
-    Example: cableway versions flights
-    """
-    from cableway_handlers.cli import versions as stored
-
-    stored.list_versions(name, json=json)
-
-
 def diff(name: Pipeline, a: Version, b: Version, json: Json = False) -> None:
     """Show what changed from version A to version B, each place with its JSON pointer.
 
     Example: cableway diff flights 2 3
     """
-    from cableway_handlers.cli import versions as stored
+    from cableway_handlers.cli import definitions
 
-    stored.diff(name, a, b, json=json)
-
-
-def activate(name: Pipeline, version: Version, json: Json = False) -> None:
-    """Let new runs use this version. Runs that were recorded before keep theirs.
-
-    Example: cableway activate flights 2
-    """
-    from cableway_handlers.cli import versions as stored
-
-    stored.activate(name, version, json=json)
-
-
-def rollback(name: Pipeline, json: Json = False) -> None:
-    """Go back to the version before the active one.
-
-    Example: cableway rollback flights
-    """
-    from cableway_handlers.cli import versions as stored
-
-    stored.roll_back(name, json=json)
-
-
-def archive(name: Pipeline, json: Json = False) -> None:
-    """Let a pipeline start no more runs. Its versions and runs stay; `apply` brings it back.
-
-    Example: cableway archive flights
-    """
-    from cableway_handlers.cli import versions as stored
-
-    stored.archive(name, json=json)
+    definitions.diff(name, a, b, json=json)
 
 
 def schema(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it here.", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> None:
     """Print the JSON Schema of a pipeline document, for editors. It knows the bloc types of this installation.
 
@@ -148,7 +110,7 @@ def schema(
     """
     from cableway_handlers.cli import definitions
 
-    definitions.schema(out)
+    definitions.schema(out, json=json)
 
 
 @blocs_app.command("list")

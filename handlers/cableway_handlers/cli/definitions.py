@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from cableway.catalog import Catalog
 from cableway.definition import BlocDefinition
+from cableway.difference import differences
 from cableway.errors import UsageError
 from cableway.settings import get_settings
 from cableway_handlers.cli import screen, show_definitions
 from cableway_handlers.cli.documents import SUFFIXES, Checked, checked_documents
-from cableway_handlers.cli.planning import Action, Plan, planned
+from cableway_handlers.cli.planning import planned
 from cableway_handlers.cli.workplace import workplace
 
 if TYPE_CHECKING:
@@ -30,27 +31,37 @@ def validate(path: Path, *, json: bool) -> None:
         screen.say(f"{show_definitions.definition(each.definition)}, valid")
 
 
-def plan(path: Path, *, prune: bool, json: bool) -> None:
+def plan(path: Path, *, json: bool) -> None:
     """Show what `apply` would change, and change nothing."""
     with workplace() as place, place.storage() as storage:
-        plans = planned(storage, _checked(path, storage, place.catalog()), prune=prune)
+        plans = planned(storage, _checked(path, storage, place.catalog()))
     if json:
         screen.as_json(plans)
     else:
         show_definitions.plans(plans)
 
 
-def apply(path: Path, *, prune: bool, author: str | None, note: str, json: bool) -> None:
+def apply(path: Path, *, author: str | None, note: str, json: bool) -> None:
     """Store every document that differs from its active version; nothing where one of them is faulty."""
     with workplace() as place, place.storage() as storage:
-        found = {each.definition.name: each for each in _checked(path, storage, place.catalog())}
-        plans = planned(storage, list(found.values()), prune=prune)
-        done = [_applied(storage, each, found, author=_author(author), note=note) for each in plans]
+        found = _checked(path, storage, place.catalog())
+        done = [storage.save_pipeline(each.document, author=_author(author), note=note) for each in found]
     if json:
         screen.as_json(done)
         return
     for each in done:
-        show_definitions.say_applied(each)
+        screen.say(f"{each.name}: version {each.version} {'stored' if each.created else 'is the same, nothing stored'}")
+
+
+def diff(name: str, a: int, b: int, *, json: bool) -> None:
+    """Show what changed from one version of a pipeline to another."""
+    with workplace() as place, place.storage() as storage:
+        before, after = (storage.get_pipeline(name, version).definition.document() for version in (a, b))
+    changes = list(differences(before, after))
+    if json:
+        screen.as_json(changes)
+    else:
+        show_definitions.changes(changes)
 
 
 def show_pipeline(what: str, *, normalized: bool, version: int | None, json: bool) -> None:
@@ -82,9 +93,9 @@ def list_pipelines(*, archived: bool, json: bool) -> None:
         show_definitions.pipelines_table(rows)
 
 
-def schema(out: Path | None) -> None:
+def schema(out: Path | None, *, json: bool) -> None:
     """Print the JSON Schema of a pipeline document, or write it to *out*."""
-    import json
+    from json import dumps
 
     from cableway.document_schema import pipeline_schema
 
@@ -93,9 +104,12 @@ def schema(out: Path | None) -> None:
         screen.as_json(described)
         return
     try:
-        out.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        out.write_text(dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}") from None
+    if json:
+        screen.as_json({"file": out})
+        return
     screen.say(
         f"{out}: written. In YAML, `# yaml-language-server: $schema={out}` on the first line lets editors use it"
     )
@@ -107,16 +121,6 @@ def _checked(path: Path, storage: DatabaseStorage, catalog: Catalog) -> list[Che
         for row in storage.list_blocs()
     }
     return checked_documents(path, catalog, blocs, skip=_say_skipped)
-
-
-def _applied(
-    storage: DatabaseStorage, plan: Plan, found: dict[str, Checked], *, author: str, note: str
-) -> dict[str, Any]:
-    if plan.action is Action.ARCHIVE:
-        storage.delete_pipeline(plan.name)
-        return {"name": plan.name, "version": plan.version, "created": False, "archived": True}
-    saved = storage.save_pipeline(found[plan.name].document, author=author, note=note)
-    return {"name": saved.name, "version": saved.version, "created": saved.created, "archived": False}
 
 
 def _document(definition: PipelineDefinition) -> dict[str, Any]:

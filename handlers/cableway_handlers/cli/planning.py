@@ -21,9 +21,7 @@ class Action(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
-    RESTORE = "restore"
     KEEP = "keep"
-    ARCHIVE = "archive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,24 +29,16 @@ class Plan:
     """What becomes of one pipeline. ``version`` is the active one as it stands, ``changes`` are those to it."""
 
     name: str
-    file: Path | None
+    file: Path
     action: Action
     version: int | None
     changes: tuple[Change, ...] = ()
 
 
-def planned(storage: DatabaseStorage, found: Sequence[Checked], *, prune: bool) -> list[Plan]:
-    """A plan for each document and, to *prune*, for each stored pipeline that none of them describes."""
+def planned(storage: DatabaseStorage, found: Sequence[Checked]) -> list[Plan]:
+    """A plan for each document."""
     stored = {row.name: row for row in storage.list_pipelines()}
-    plans = [_plan(storage, each, stored.get(each.definition.name)) for each in found]
-    if prune:
-        described = {each.definition.name for each in found}
-        plans += [
-            Plan(name=row.name, file=None, action=Action.ARCHIVE, version=row.version)
-            for row in stored.values()
-            if row.name not in described and row.archived_at is None
-        ]
-    return plans
+    return [_plan(storage, each, stored.get(each.definition.name)) for each in found]
 
 
 def _plan(storage: DatabaseStorage, found: Checked, stored: PipelineRow | None) -> Plan:
@@ -57,5 +47,5 @@ def _plan(storage: DatabaseStorage, found: Checked, stored: PipelineRow | None) 
         return Plan(name=definition.name, file=found.path, action=Action.CREATE, version=None)
     before = storage.get_pipeline(definition.name).definition.document()
     changes = tuple(differences(before, definition.document()))
-    action = Action.RESTORE if stored.archived_at is not None else Action.UPDATE if changes else Action.KEEP
+    action = Action.UPDATE if changes else Action.KEEP
     return Plan(name=definition.name, file=found.path, action=action, version=stored.version, changes=changes)

@@ -36,11 +36,15 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
         typer.Option("--file", "-f", metavar="FILE", help="A document; needs no database, and is recorded nowhere."),
     ] = None,
     parameter: Parameters = None,
-    key: Annotated[str | None, typer.Option(help="The same key again is the same run.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="The same key again is the same run.")] = None,
     limit: Annotated[
         int | None,
         typer.Option(
-            "--limit", min=1, help="Take so many items of the source; its rows, if it loads whole.", rich_help_panel=TRY
+            "--limit",
+            metavar="N",
+            min=1,
+            help="Take so many items of the source; its rows, if it loads whole.",
+            rich_help_panel=TRY,
         ),
     ] = None,
     dry_run: Annotated[
@@ -93,8 +97,10 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
 
 @runs_app.command("list")
 def runs_list(
-    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline's.", autocompletion=pipelines)] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="So many at most.")] = 20,
+    pipeline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this pipeline's.", autocompletion=pipelines)
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1000, help="So many at most.")] = 20,
     json: Json = False,
 ) -> None:
     """List runs, the newest first.

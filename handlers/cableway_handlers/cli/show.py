@@ -105,11 +105,11 @@ def dead_letters_table(rows: Sequence[DeadLetterRow | DeadLetter]) -> None:
 
 def _outputs(out: Console, outputs: Mapping[str, Any]) -> None:
     for name, value in outputs.items():
-        withheld = value.get("would_write") if isinstance(value, dict) else None
+        withheld = cast("dict[str, Any]", value).get("would_write") if isinstance(value, dict) else None
         if withheld is None:
             out.print(plain(f"{name}: {value if isinstance(value, str) else json.dumps(value)}"))
         else:
-            _withheld(out, name, dict(cast("Mapping[str, Any]", withheld)))
+            _withheld(out, name, dict(withheld))
 
 
 def _withheld(out: Console, name: str, what: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cableway_handlers.cli.planning import Action
 from cableway_handlers.cli.screen import console, count, plain, print_table, say, table, when
@@ -12,7 +12,7 @@ from cableway_handlers.cli.screen import console, count, plain, print_table, say
 if TYPE_CHECKING:
     from cableway.definition import PipelineDefinition
     from cableway.difference import Change
-    from cableway.store.reading import PipelineRow, VersionRow
+    from cableway.store.reading import PipelineRow
     from cableway_handlers.cli.planning import Plan
 
 LONGEST_VALUE = 60
@@ -22,9 +22,7 @@ _SIGNS = {"add": "+", "remove": "-", "replace": "~", "move": "~"}
 _ACTIONS = {
     Action.CREATE: ("+", "green", "new"),
     Action.UPDATE: ("~", "yellow", "changed"),
-    Action.RESTORE: ("+", "green", "comes back from the archive"),
     Action.KEEP: ("=", "dim", "unchanged"),
-    Action.ARCHIVE: ("-", "red", "goes to the archive"),
 }
 
 
@@ -52,15 +50,6 @@ def pipelines_table(rows: Sequence[PipelineRow]) -> None:
         name = plain(row.name, "dim" if row.archived_at else "")
         shown.add_row(name, str(row.version), when(row.updated_at), plain(row.description))
     print_table(shown, rows, "no pipelines yet: `cableway apply FILE` stores one")
-
-
-def versions_table(rows: Sequence[VersionRow], active: int) -> None:
-    """Print the versions of a pipeline, the newest first; a star marks the active one."""
-    shown = table("version", "stored", "author", "hash", "note")
-    for row in rows:
-        number = plain(f"{row.version}{' *' if row.version == active else ''}")
-        shown.add_row(number, when(row.created_at), plain(row.author), row.content_hash[:12], plain(row.note))
-    print_table(shown, rows, "no versions")
 
 
 def bloc_types_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -93,14 +82,12 @@ def plans(found: Sequence[Plan]) -> None:
     out = console()
     for plan in found:
         sign, style, words = _ACTIONS[plan.action]
-        file = f" ({plan.file})" if plan.file is not None else ""
         version = f" from version {plan.version}" if plan.action is Action.UPDATE else ""
-        out.print(plain(f"{sign} {plan.name}{file}: {words}{version}", style))
+        out.print(plain(f"{sign} {plan.name} ({plan.file}): {words}{version}", style))
         for change in plan.changes:
             out.print(plain(f"    {_SIGNS[change.op]} {change.pointer}: {_values(change)}"), soft_wrap=True)
-    counts = {action: sum(plan.action is action for plan in found) for action in Action}
-    changed = len(found) - counts[Action.KEEP] - counts[Action.ARCHIVE]
-    say(f"{changed} to store, {counts[Action.KEEP]} unchanged, {counts[Action.ARCHIVE]} to archive; nothing is changed")
+    kept = sum(plan.action is Action.KEEP for plan in found)
+    say(f"{len(found) - kept} to store, {kept} unchanged; nothing is changed yet")
 
 
 def changes(found: Sequence[Change]) -> None:
@@ -110,15 +97,6 @@ def changes(found: Sequence[Change]) -> None:
         out.print(plain(f"{_SIGNS[change.op]} {change.pointer}: {_values(change)}"), soft_wrap=True)
     if not found:
         say("they say the same")
-
-
-def say_applied(done: Mapping[str, Any]) -> None:
-    """Say what became of one pipeline."""
-    if done["archived"]:
-        say(f"{done['name']}: archived")
-    else:
-        what = "stored" if done["created"] else "is the same, nothing stored"
-        say(f"{done['name']}: version {done['version']} {what}")
 
 
 def _values(change: Change) -> str:
@@ -134,7 +112,7 @@ def _values(change: Change) -> str:
 
 
 def _short(value: Any) -> str:
-    name = value.get("name") if isinstance(value, dict) else None
+    name = cast("dict[str, Any]", value).get("name") if isinstance(value, dict) else None
     text = repr(name) if isinstance(name, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
