@@ -38,12 +38,23 @@ def main() -> None:
         show(name, [seconds(name, items, peer) for _ in range(rounds)], items)
     ratios = {f"{name} vs bergtalzug": round(ratio, 2) for name, ratio in pairs.items()}
     met = {name: pairs[name] >= target for name, target in TARGETS.items()} | {"observer": observed <= OBSERVER_US}
-    print(json.dumps({"benchmark": "engine_hops", **ratios, "observer_us_a_hop": round(observed, 3), "targets": TARGETS, "met": met}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "engine_hops",
+                **ratios,
+                "observer_us_a_hop": round(observed, 3),
+                "targets": TARGETS,
+                "met": met,
+            }
+        )
+    )
 
 
 def measure_pair(name: str, peer: Path) -> float:
     items = FEW if name == "refresh 1.0" else ITEMS
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     for _ in range(ROUNDS if items == ITEMS else 3):
         ours.append(seconds(f"cableway {name}", items, peer))
         theirs.append(seconds(f"bergtalzug {name}", items, peer))
@@ -54,16 +65,21 @@ def measure_pair(name: str, peer: Path) -> float:
 
 def overhead_us() -> float:
     """What an observer with empty methods adds to a hop, in microseconds."""
-    plain, heard = [], []
+    plain: list[float] = []
+    heard: list[float] = []
     for _ in range(ROUNDS):
-        plain.append(_peers.run(sys.executable, HOPS, "cableway untracked", str(ITEMS))["cpu_s"])
-        heard.append(_peers.run(sys.executable, HOPS, "cableway untracked, observed", str(ITEMS))["cpu_s"])
+        plain.append(cpu_seconds("cableway untracked"))
+        heard.append(cpu_seconds("cableway untracked, observed"))
     show("cableway untracked, observed", heard, ITEMS)
     return (statistics.median(heard) - statistics.median(plain)) / ITEMS / 3 * 1e6
 
 
+def cpu_seconds(name: str) -> float:
+    return float(_peers.run(sys.executable, HOPS, name, str(ITEMS))["cpu_s"])
+
+
 def seconds(name: str, items: int, peer: Path) -> float:
-    python = peer if name.split()[0] in {"bergtalzug", "pypeln", "aiostream"} else sys.executable
+    python = peer if name.partition(" ")[0] in {"bergtalzug", "pypeln", "aiostream"} else sys.executable
     return float(_peers.run(python, HOPS, name, str(items))["s"])
 
 

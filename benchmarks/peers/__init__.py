@@ -1,0 +1,1 @@
+"""What each peer is and how it is run: requirements, and scripts for its own interpreter."""

@@ -10,7 +10,8 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from importlib import import_module
 from typing import Any
 
 STAGES, WORKERS, QUEUE = 3, 10, 1_000
@@ -28,7 +29,7 @@ def keep_in_thread(item: Any) -> Any:
     return item
 
 
-def engine(module: Any, tracking: bool, refresh: float, lane: str = "ASYNC", observer: bool = False) -> Any:
+def engine(module: Any, *, tracking: bool, refresh: float = 0.0, lane: str = "ASYNC", observer: bool = False) -> Any:
     stages = [
         module.StageConfig(
             name=f"s{number}", workers=WORKERS, queue_size=QUEUE, execution_type=getattr(module.ExecutionType, lane)
@@ -43,7 +44,9 @@ def engine(module: Any, tracking: bool, refresh: float, lane: str = "ASYNC", obs
         enable_tracking=tracking,
     )
 
-    class Hops(module.ETLPipeline):  # type: ignore[misc, name-defined]
+    class Hops(module.ETLPipeline):  # type: ignore[misc]
+        items = given = 0
+
         async def refill_queue(self, count: int) -> list[Any]:
             first = self.given
             self.given = min(self.items, first + count)
@@ -78,31 +81,25 @@ def nothing_heard() -> Any:
     return Nothing()
 
 
-def cableway(*arguments: Any) -> Any:
-    import cableway
-
-    return engine(cableway, *arguments)
+def cableway(**settings: Any) -> Any:
+    return engine(import_module("cableway"), **settings)
 
 
-def bergtalzug(*arguments: Any) -> Any:
-    import bergtalzug
-
-    return engine(bergtalzug, *arguments)
+def bergtalzug(**settings: Any) -> Any:
+    return engine(import_module("bergtalzug"), **settings)
 
 
 async def pypeln(items: int) -> None:
-    import pypeln
-
+    task: Any = import_module("pypeln").task
     flow: Any = range(items)
     for _ in range(STAGES):
-        flow = pypeln.task.map(keep, flow, workers=WORKERS, maxsize=QUEUE)
+        flow = task.map(keep, flow, workers=WORKERS, maxsize=QUEUE)
     async for _ in flow:
         pass
 
 
 async def aiostream(items: int) -> None:
-    from aiostream import stream
-
+    stream: Any = import_module("aiostream").stream
     flow: Any = stream.range(items)
     for _ in range(STAGES):
         flow = stream.map(flow, keep_first, ordered=False, task_limit=WORKERS)
@@ -138,16 +135,16 @@ async def floor(items: int) -> None:
         await keep(await keep(await keep(item)))
 
 
-NAMES: dict[str, Callable[[], Callable[[int], Awaitable[None]]]] = {
-    "cableway tracked": lambda: cableway(True, 0.0),
-    "cableway untracked": lambda: cableway(False, 0.0),
-    "cableway untracked, observed": lambda: cableway(False, 0.0, "ASYNC", True),
-    "cableway refresh 1.0": lambda: cableway(True, 1.0),
-    "cableway thread": lambda: cableway(False, 0.0, "THREAD"),
-    "bergtalzug tracked": lambda: bergtalzug(True, 0.0),
-    "bergtalzug untracked": lambda: bergtalzug(False, 0.0),
-    "bergtalzug refresh 1.0": lambda: bergtalzug(True, 1.0),
-    "bergtalzug thread": lambda: bergtalzug(False, 0.0, "THREAD"),
+NAMES: dict[str, Callable[[], Callable[[int], Coroutine[Any, Any, None]]]] = {
+    "cableway tracked": lambda: cableway(tracking=True),
+    "cableway untracked": lambda: cableway(tracking=False),
+    "cableway untracked, observed": lambda: cableway(tracking=False, observer=True),
+    "cableway refresh 1.0": lambda: cableway(tracking=True, refresh=1.0),
+    "cableway thread": lambda: cableway(tracking=False, lane="THREAD"),
+    "bergtalzug tracked": lambda: bergtalzug(tracking=True),
+    "bergtalzug untracked": lambda: bergtalzug(tracking=False),
+    "bergtalzug refresh 1.0": lambda: bergtalzug(tracking=True, refresh=1.0),
+    "bergtalzug thread": lambda: bergtalzug(tracking=False, lane="THREAD"),
     "pypeln": lambda: pypeln,
     "aiostream": lambda: aiostream,
     "asyncio.Queue": lambda: queues,

@@ -1,5 +1,8 @@
 """What the flow's tests share: short ways to a pipeline, and an observer that checks every item's life."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -13,7 +16,8 @@ from cableway.flow.observer import Derivation, FlowEnded, FlowStarted, Observer,
 
 def stage(name: str = "only", **settings: Any) -> StageConfig:
     """A stage with few workers and a short queue, unless told otherwise."""
-    return StageConfig(**{"name": name, "workers": 2, "queue_size": 4, **settings})
+    chosen: dict[str, Any] = {"name": name, "workers": 2, "queue_size": 4, **settings}
+    return StageConfig(**chosen)
 
 
 def pipeline(
@@ -21,7 +25,8 @@ def pipeline(
 ) -> ETLPipeline:
     """A pipeline over *source* with a handler for each stage."""
     configs = [config for config, _ in stages]
-    config = ETLPipelineConfig(stages=configs, **{"stats_interval_seconds": 0, "keep_data": True, **settings})
+    chosen: dict[str, Any] = {"stats_interval_seconds": 0, "keep_data": True, **settings}
+    config = ETLPipelineConfig(stages=configs, **chosen)
     made = ETLPipeline(config, source, observers=observers)
     for one, handler in stages:
         made.register_stage_handler(one.name, handler)
@@ -34,6 +39,18 @@ async def run(
     """Run such a pipeline to its end, which must come within *within_s*."""
     async with asyncio.timeout(within_s):
         return await pipeline(stages, source, **settings).run()
+
+
+async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    """Let the loop run until *condition* holds."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
+
+
+def ended(made: ETLPipeline) -> int:
+    """How many items of the run have ended."""
+    return made._run.ledger.ended if made._run is not None else 0
 
 
 def outcomes(results: Sequence[WorkItemResult]) -> Counter[str]:

@@ -133,7 +133,7 @@ def test_gather_true_is_the_default_gather() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Batch(),
+        Batch,
         lambda: Batch(count=0),
         lambda: Batch(bytes=-1),
         lambda: Batch(period_s=0),
@@ -147,7 +147,7 @@ def test_gather_true_is_the_default_gather() -> None:
     ],
 )
 def test_policies_check_their_numbers(make: Any) -> None:
-    with pytest.raises(ValueError, match="must be|needed"):
+    with pytest.raises(ValueError, match=r"must be|needed"):
         make()
 
 

@@ -1,9 +1,13 @@
 """How a run ends: drained, stopped, cancelled, or by its source's fault."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,13 +15,12 @@ import pytest
 
 from cableway import ETLPipeline, ETLPipelineConfig, ExecutionType, WorkItem
 from cableway.errors import AccountingError
-from tests.unit.flow.harness import Lives, outcomes, pipeline, run, same, stage
+from tests.unit.flow.harness import Lives, ended, outcomes, pipeline, run, same, stage, until
 
 
 def breaks_at(k: int, closed: list[bool] | None = None) -> Iterator[int]:
     try:
-        for n in range(k):
-            yield n
+        yield from range(k)
         raise OSError("the source is gone")
     finally:
         if closed is not None:
@@ -90,8 +93,7 @@ async def test_stop_then_run_gives_what_finished() -> None:
     numbers = iter(range(10**9))
     made = pipeline([(stage(), same), (stage("end"), same)], numbers)
     await made.start()
-    while (await made.get_pipeline_stats())["completed_items"] < 50:
-        await asyncio.sleep(0)
+    await until(lambda: ended(made) >= 50)
     await made.stop()
     async with asyncio.timeout(5):
         results = await made.run()
@@ -112,8 +114,7 @@ async def test_stop_ends_a_source_that_waits_and_closes_it() -> None:
 
     made = pipeline([(stage(), same)], waits())
     await made.start()
-    while (await made.get_pipeline_stats())["completed_items"] < 1:
-        await asyncio.sleep(0)
+    await until(lambda: ended(made) >= 1)
     await made.stop()
     async with asyncio.timeout(5):
         assert outcomes(await made.run()) == {"succeeded": 1}
@@ -164,8 +165,7 @@ async def held(count: int, lane: ExecutionType, **settings: Any) -> tuple[ETLPip
         observers=(lives,),
     )
     await made.start()
-    while "started" not in lives.states.values():
-        await asyncio.sleep(0)
+    await until(lambda: "started" in lives.states.values())
     return made, lives, gate
 
 
@@ -234,8 +234,7 @@ def test_a_run_that_nobody_awaits_ends_with_its_loop() -> None:
     async def main() -> None:
         made = pipeline([(stage(workers=1), stubborn)], range(5), observers=(lives,))
         await made.start()
-        while "started" not in lives.states.values():
-            await asyncio.sleep(0)
+        await until(lambda: "started" in lives.states.values())
 
     asyncio.run(asyncio.wait_for(main(), 10))
     assert lives.told == ["run_started", "run_ended"]
@@ -296,11 +295,10 @@ async def test_other_tasks_run_while_a_backlog_is_worked_off() -> None:
 
     async def beat() -> None:
         nonlocal longest
-        loop = asyncio.get_running_loop()
-        last = loop.time()
+        last = time.process_time()  # so that a busy machine does not matter
         while not over.is_set():
-            await asyncio.sleep(0.001)
-            now = loop.time()
+            await asyncio.sleep(0)
+            now = time.process_time()
             longest, last = max(longest, now - last), now
 
     task = asyncio.create_task(beat())
@@ -308,4 +306,4 @@ async def test_other_tasks_run_while_a_backlog_is_worked_off() -> None:
     await run(stages, range(30_000), enable_tracking=False, within_s=50)
     over.set()
     await task
-    assert longest < 0.5
+    assert longest < 0.1

@@ -1,5 +1,8 @@
 """What a handler's result, or its failure, makes of an item."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -143,7 +146,9 @@ async def test_a_fan_out_is_pulled_no_faster_than_it_is_taken() -> None:
 
 
 @pytest.mark.parametrize("lane", LANES)
-@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(7), KeyboardInterrupt(), RecursionError(), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), SystemExit(7), KeyboardInterrupt(), RecursionError(), MemoryError()]
+)
 @pytest.mark.promise("P12")
 async def test_whatever_a_handler_raises_is_the_items_failure_alone(lane: ExecutionType, error: BaseException) -> None:
     def act(item: WorkItem) -> WorkItem:

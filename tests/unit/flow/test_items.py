@@ -106,7 +106,9 @@ def test_items_are_light(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("module", ["pydantic", "culsans", "psycopg", "multiprocessing.pool", "concurrent.interpreters"])
+@pytest.mark.parametrize(
+    "module", ["pydantic", "culsans", "psycopg", "multiprocessing.pool", "concurrent.interpreters"]
+)
 def test_an_async_pipeline_loads_nothing_it_does_not_use(module: str) -> None:
     script = f"import sys; from cableway import ETLPipeline, StageConfig; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

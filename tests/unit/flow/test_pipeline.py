@@ -1,5 +1,8 @@
 """The seed's calls, and what a pipeline promises around them."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +23,7 @@ from cableway import (
     WorkItem,
     WorkItemResult,
 )
-from tests.unit.flow.harness import data_of, outcomes, pipeline, run, same, stage
+from tests.unit.flow.harness import data_of, ended, outcomes, pipeline, run, same, stage, until
 
 
 class Numbers(ETLPipeline):
@@ -59,20 +62,19 @@ async def store(item: WorkItem) -> WorkItem:
 
 
 def config(**settings: Any) -> ETLPipelineConfig:
-    return ETLPipelineConfig(
-        **{
-            "pipeline_name": "my_pipeline",
-            "stages": [
-                StageConfig(name="fetch", execution_type=ExecutionType.ASYNC, workers=10, queue_size=20),
-                StageConfig(name="parse", execution_type=ExecutionType.THREAD, workers=3, queue_size=10),
-                StageConfig(name="store", execution_type=ExecutionType.ASYNC, workers=10, queue_size=20),
-            ],
-            "queue_refresh_rate": 1.0,
-            "stats_interval_seconds": 10.0,
-            "enable_tracking": True,
-            **settings,
-        }
-    )
+    chosen: dict[str, Any] = {
+        "pipeline_name": "my_pipeline",
+        "stages": [
+            StageConfig(name="fetch", execution_type=ExecutionType.ASYNC, workers=10, queue_size=20),
+            StageConfig(name="parse", execution_type=ExecutionType.THREAD, workers=3, queue_size=10),
+            StageConfig(name="store", execution_type=ExecutionType.ASYNC, workers=10, queue_size=20),
+        ],
+        "queue_refresh_rate": 1.0,
+        "stats_interval_seconds": 10.0,
+        "enable_tracking": True,
+        **settings,
+    }
+    return ETLPipelineConfig(**chosen)
 
 
 def numbers(count: int = 100, **settings: Any) -> Numbers:
@@ -157,8 +159,7 @@ async def test_active_items_are_the_callers_own() -> None:
     items = [WorkItem(number) for number in range(3)]
     made = pipeline([(stage(workers=1), wait)], items)
     await made.start()
-    while len(await made.get_active_items()) < 3:
-        await asyncio.sleep(0)
+    await until(lambda: made._run is not None and made._run.ledger.emitted == 3)
     assert set(await made.get_active_items()) == set(items)
     stats = await made.get_pipeline_stats()
     assert stats["active_items"] == 3
@@ -263,9 +264,10 @@ def more_letters() -> Iterator[str]:
 @pytest.mark.parametrize("source", [["a", "b", "c"], ("a", "b", "c"), more_letters, letters, lambda: {"a", "b", "c"}])
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_any_iterable_is_a_source(source: Any, in_thread: bool) -> None:
+    values: Any = source() if callable(source) else source
     made = ETLPipeline(
         ETLPipelineConfig(stages=[stage()], stats_interval_seconds=0, keep_data=True),
-        source() if callable(source) else source,
+        values,
         source_in_thread=in_thread,
     )
     made.register_stage_handler("only", same)
@@ -284,8 +286,7 @@ async def test_a_blocking_source_in_a_thread_leaves_the_loop_alone() -> None:
     made = ETLPipeline(config, blocking(), source_in_thread=True)
     made.register_stage_handler("only", same)
     await made.start()
-    while (await made.get_pipeline_stats())["completed_items"] < 1:
-        await asyncio.sleep(0)
+    await until(lambda: ended(made) >= 1)
     may_go_on.set()
     assert data_of(await made.run()) == [1, 2]
 

@@ -19,8 +19,8 @@ from cableway.items import DROP
 from tests.unit.flow.harness import Lives
 
 BEHAVIOURS = (
-    "same", "data", "wait", "sleep", "none", "drop", "raise", "exit", "cancelled", "list", "generator", "async_generator",
-    "half", "item", "empty",
+    "same", "data", "wait", "sleep", "none", "drop", "raise", "exit", "cancelled", "list", "generator",
+    "async_generator", "half", "item", "empty",
 )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ class OddError(Exception):
     """What the handlers raise."""
 
 
-def handler_for(behaviours: tuple[str, ...], lane: ExecutionType) -> Callable[[WorkItem], Any]:
+def handler_for(behaviours: tuple[str, ...], lane: ExecutionType) -> Callable[[WorkItem], Any]:  # noqa: C901 - a case for each
     seen = iter(range(10**9))
 
     def values(kind: str) -> Iterator[Any]:
@@ -128,7 +128,9 @@ def plans(draw: st.DrawFn) -> Plan:
         ids=draw(st.booleans()),
         tracking=draw(st.booleans()),
         observed=draw(st.booleans()),
-        end=draw(st.sampled_from(["drain", "drain", "stop", "cancel", "cancel_run", "stop_then_cancel", "source_raises"])),
+        end=draw(
+            st.sampled_from(["drain", "drain", "stop", "cancel", "cancel_run", "stop_then_cancel", "source_raises"])
+        ),
         after=draw(st.integers(0, 20)),
         grace_s=draw(st.sampled_from([0.0, 0.005])),
         source=draw(st.sampled_from(["list", "generator", "async", "refill"])),
@@ -205,7 +207,9 @@ async def drive(plan: Plan, lives: Lives) -> None:
     assert not made.is_running()
     # What the ledger found is an error of the run; the suppressed ones are those that a plan asks for.
     if task.done() and not task.cancelled() and task.exception() is not None:
-        assert type(task.exception()).__name__ in {"OddError", "ItemsFailedError", "GatherTooLargeError"}, task.exception()
+        assert type(task.exception()).__name__ in {"OddError", "ItemsFailedError", "GatherTooLargeError"}, (
+            task.exception()
+        )
     await asyncio.sleep(0)
     left = [one for one in asyncio.all_tasks() if one is not asyncio.current_task()]
     assert not left, left
@@ -213,7 +217,7 @@ async def drive(plan: Plan, lives: Lives) -> None:
 
 @pytest.mark.promise("P10")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(plan=plans())
 def test_items_add_up_and_the_run_ends(plan: Plan) -> None:
     lives = Lives()

@@ -1,5 +1,8 @@
 """Batches, gathers, order, rates, byte bounds and ids: what can stand around a stage's workers."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -13,7 +16,7 @@ from cableway import ExecutionType, WorkItem
 from cableway.errors import GatherTooLargeError, ItemError
 from cableway.flow.bloc import Fold, StageBloc
 from cableway.flow.config import Batch, Gather, RateLimit, Retry
-from tests.unit.flow.harness import Lives, data_of, each, outcomes, pipeline, run, same, stage
+from tests.unit.flow.harness import Lives, data_of, each, ended, outcomes, pipeline, run, same, stage, until
 
 TOTAL = Fold(initial=int, add=lambda state, item: state + item.data, finish=lambda state: state)
 
@@ -60,8 +63,7 @@ async def test_a_batch_is_flushed_when_the_run_is_stopped() -> None:
 
     made = pipeline([(stage(batch=Batch(count=100)), same)], source())
     await made.start()
-    while (await made.get_pipeline_stats())["active_items"] < 2:
-        await asyncio.sleep(0)
+    await until(lambda: made._run is not None and made._run.ledger.emitted == 2)
     await asyncio.sleep(0)
     await made.stop()
     async with asyncio.timeout(5):
@@ -94,7 +96,7 @@ async def test_a_fold_holds_state_and_not_items() -> None:
             StageBloc(name="total", handler=each(lambda total: total * 10), fold=TOTAL),
             StageBloc(name="listed", handler=lambda item: len(item.data), execution_type=ExecutionType.THREAD),
         ],
-        lambda parent, results: dict(results),
+        lambda _, results: dict(results),
     )
     (gathered,) = [result for result in await made.run() if result.job_id == "gather"]
     assert gathered.data == {"total": 49500, "listed": 100}
@@ -244,8 +246,7 @@ async def test_ids_that_are_on_their_way_already(policy: Any, expected: dict[str
 async def test_an_id_may_come_again_once_the_first_has_ended() -> None:
     async def source() -> Any:
         yield WorkItem(1, job_id="a")
-        while (await made.get_pipeline_stats())["completed_items"] < 1:
-            await asyncio.sleep(0)
+        await until(lambda: ended(made) >= 1)
         yield WorkItem(2, job_id="a")
 
     made = pipeline([(stage(), same)], source())

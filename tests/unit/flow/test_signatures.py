@@ -1,5 +1,8 @@
 """A handler that does not fit its lane is refused when it is registered."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -50,7 +53,7 @@ class Inherits(Callable): ...
         (PROCESS, with_metadata, True),
         (PROCESS, with_optional_metadata, True),
         (ExecutionType.INTERPRETER, in_child, False),
-        (ExecutionType.DASK, lambda job_id, data: data, False),
+        (ExecutionType.DASK, lambda _, data: data, False),
     ],
 )
 def test_what_fits(lane: ExecutionType, handler: Any, metadata: bool) -> None:
@@ -66,7 +69,7 @@ def test_what_fits(lane: ExecutionType, handler: Any, metadata: bool) -> None:
         (ASYNC, two_on_loop, "takes the item alone"),
         (THREAD, in_child, "takes the item alone"),
         (PROCESS, in_thread, r"in_thread\(job_id, data\)"),
-        (PROCESS, lambda job_id, data: data, "at the top of its module"),
+        (PROCESS, lambda _, data: data, "at the top of its module"),
         (ASYNC, "handler", "must be callable, not str"),
     ],
 )

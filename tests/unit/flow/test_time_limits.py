@@ -1,5 +1,8 @@
 """Time limits: of an attempt, of a wait in a queue; and handlers that do not stop when told to."""
 
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -16,7 +19,7 @@ import pytest
 from cableway import ExecutionType, WorkItem
 from cableway.errors import ItemError
 from cableway.flow.config import Batch, Retry
-from tests.unit.flow.harness import Lives, outcomes, pipeline, run, same, stage
+from tests.unit.flow.harness import Lives, outcomes, pipeline, run, same, stage, until
 
 
 def error_codes(results: Any) -> set[str]:
@@ -173,9 +176,7 @@ async def test_an_item_that_waits_too_long_fails() -> None:
     failed: list[Any] = []
     made.add_completion_callback(failed.append)
     await made.start()
-    async with asyncio.timeout(5):
-        while len(failed) < 3:  # they fail while the worker is still busy with the first
-            await asyncio.sleep(0.005)
+    await until(lambda: len(failed) == 3)  # while the worker is still busy with the first
     gate.set()
     results = await made.run()
     assert outcomes(results) == {"succeeded": 1, "failed": 3}
