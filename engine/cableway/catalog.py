@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
-from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.definition import BlocDefinition, JsonObject
 from cableway.errors import DefinitionError, Fault
+from cableway.plugins import imported, installed, load_installed, types_of_modules
 from cableway.redaction import revealed, sealed
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from pydantic import TypeAdapter
 
     from cableway.blocs.kinds import Bloc
@@ -30,8 +31,6 @@ BUILT_IN: Mapping[str, str] = {
     "pass_through": "cableway.blocs.pass_through:PassThroughBloc",
     "postgres_exporter": "cableway.blocs.postgres_exporter:PostgresExporterBloc",
 }
-ENTRY_POINTS = "cableway.blocs"
-_WANTED = ("bloc_type", "kind", "summary", "Config", "example")
 
 
 class Catalog:
@@ -41,7 +40,7 @@ class Catalog:
         self._modules = tuple(modules)
         self._loaded: dict[str, type[Bloc]] = {}
         self._of_modules: dict[str, type[Bloc]] | None = None
-        self._plugged: dict[str, Any] | None = None
+        self._plugged: Mapping[str, tuple[EntryPoint, ...]] | None = None
         self._adapters: dict[type, TypeAdapter[Any]] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -107,12 +106,21 @@ class Catalog:
         }
 
     def adapter(self, bloc_type: type[Bloc]) -> TypeAdapter[Any]:
-        """What validates the config of *bloc_type*; made once."""
+        """What validates the config of *bloc_type*; made once.
+
+        Raise `DefinitionError` naming the type where pydantic cannot make anything of its config.
+        """
+        from pydantic import PydanticUserError
+
         from cableway.configs import adapter_of
 
         config_type = bloc_type.Config
         if config_type not in self._adapters:
-            self._adapters[config_type] = adapter_of(config_type)
+            try:
+                self._adapters[config_type] = adapter_of(config_type)
+            except (PydanticUserError, TypeError, NameError) as error:
+                where = f"{bloc_type.__module__}:{bloc_type.__qualname__}"
+                raise DefinitionError(f"bloc type {where}: its Config cannot be checked: {error}") from error
         return self._adapters[config_type]
 
     def _validated(self, bloc_type: type[Bloc], name: str, config: Mapping[str, Any]) -> Any:
@@ -128,13 +136,13 @@ class Catalog:
 
     def _find(self, name: str) -> type[Bloc]:
         if name in BUILT_IN:
-            return _imported(BUILT_IN[name], f"bloc type {name!r}")
+            return cast("type[Bloc]", imported(BUILT_IN[name], f"bloc type {name!r}"))
         of_modules = self._from_modules()
         if name in of_modules:
             return of_modules[name]
         plugged = self._entry_points()
         if name in plugged:
-            return _whole(_imported(plugged[name].value, f"bloc type {name!r} of an installed package"))
+            return load_installed(name, plugged[name])
         raise self._unknown(name)
 
     def _unknown(self, name: str) -> DefinitionError:
@@ -147,54 +155,10 @@ class Catalog:
 
     def _from_modules(self) -> dict[str, type[Bloc]]:
         if self._of_modules is None:
-            found: dict[str, type[Bloc]] = {}
-            for path in self._modules:
-                module = _module(path, "CABLEWAY_BLOCS")
-                for bloc_type in _bloc_types(module):
-                    if bloc_type.bloc_type in BUILT_IN or bloc_type.bloc_type in found:
-                        raise DefinitionError(f"module {path}: the bloc type {bloc_type.bloc_type!r} is taken")
-                    found[bloc_type.bloc_type] = bloc_type
-            self._of_modules = found
+            self._of_modules = types_of_modules(self._modules, BUILT_IN)
         return self._of_modules
 
-    def _entry_points(self) -> dict[str, Any]:
+    def _entry_points(self) -> Mapping[str, tuple[EntryPoint, ...]]:
         if self._plugged is None:
-            from importlib.metadata import entry_points
-
-            self._plugged = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+            self._plugged = installed()
         return self._plugged
-
-
-def _module(path: str, where: str) -> ModuleType:
-    try:
-        return import_module(path)
-    except ImportError as error:
-        raise DefinitionError(f"{where} names the module {path!r}, which cannot be imported: {error}") from error
-
-
-def _imported(path: str, what: str) -> type[Bloc]:
-    module, _, name = path.partition(":")
-    try:
-        return cast("type[Bloc]", getattr(_module(module, what), name))
-    except AttributeError:
-        raise DefinitionError(f"{what}: module {module!r} has no {name!r}") from None
-
-
-def _bloc_types(module: ModuleType) -> Iterable[type[Bloc]]:
-    """The types that *module* (or a module below it) defines, not those that it imports to extend them."""
-    for value in vars(module).values():
-        if (
-            isinstance(value, type)
-            and hasattr(value, "bloc_type")
-            and f"{value.__module__}.".startswith(f"{module.__name__}.")
-        ):
-            yield _whole(cast("type[Bloc]", value))
-
-
-def _whole(bloc_type: type[Bloc]) -> type[Bloc]:
-    missing = [name for name in _WANTED if not hasattr(bloc_type, name)]
-    if missing:
-        raise DefinitionError(
-            f"bloc type {bloc_type.__module__}:{bloc_type.__qualname__} does not say its {', '.join(missing)}"
-        )
-    return bloc_type

@@ -50,10 +50,10 @@ def test_an_entry_point_brings_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
     def plugged(**_: Any) -> list[EntryPoint]:
-        return [EntryPoint("plugged_times", f"{CONTEXTS}:TimesBloc", "cableway.blocs")]
+        return [EntryPoint("times", f"{CONTEXTS}:TimesBloc", "cableway.blocs")]
 
     monkeypatch.setattr("importlib.metadata.entry_points", plugged)
-    assert Catalog().load("plugged_times").summary == "Multiplies."
+    assert Catalog().load("times").summary == "Multiplies."
 
 
 def test_a_module_that_cannot_be_imported_is_named() -> None:

@@ -1,0 +1,122 @@
+"""
+Bloc types from elsewhere: modules that the settings name, and entry points of installed distributions.
+
+An author's mistake is told with the place it comes from: the module, or the distribution and its version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from cableway.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from cableway.blocs.kinds import Bloc
+
+GROUP = "cableway.blocs"
+"""The group of entry points; each is named after its bloc type and leads to ``module:class``."""
+
+_WANTED = ("bloc_type", "kind", "summary", "Config", "example")
+
+
+def types_of_modules(paths: Iterable[str], taken: Iterable[str]) -> dict[str, type[Bloc]]:
+    """The bloc types that the modules at *paths* define. Raise `DefinitionError` naming the module at fault."""
+    found: dict[str, type[Bloc]] = {}
+    built_in = frozenset(taken)
+    for path in paths:
+        module = _module(path, "CABLEWAY_BLOCS")
+        for bloc_type in _defined_in(module):
+            whole = checked_type(bloc_type, f"module {path}")
+            if whole.bloc_type in built_in or whole.bloc_type in found:
+                raise DefinitionError(f"module {path}: the bloc type {whole.bloc_type!r} is taken")
+            found[whole.bloc_type] = whole
+    return found
+
+
+def installed() -> dict[str, tuple[EntryPoint, ...]]:
+    """The entry points of every installed distribution by name; more than one for a name is a fault when it is used."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=GROUP):
+        found[point.name] = (*found.get(point.name, ()), point)
+    return found
+
+
+def load_installed(name: str, points: tuple[EntryPoint, ...]) -> type[Bloc]:
+    """The class that *points* lead to. Raise `DefinitionError` naming the distribution at fault."""
+    point, *others = points
+    if others:
+        names = " and ".join(sorted(_distribution(point) for point in points))
+        raise DefinitionError(f"the bloc type {name!r} comes from {names}; uninstall all but one")
+    where = _distribution(point)
+    bloc_type = checked_type(imported(point.value, where), where)
+    if bloc_type.bloc_type != name:
+        message = f"its entry point {name!r} leads to the bloc type {bloc_type.bloc_type!r}; both have to be the same"
+        raise DefinitionError(f"{where}: {message}")
+    return bloc_type
+
+
+def imported(path: str, where: str) -> Any:
+    """What stands at *path*, ``module:name``. Raise `DefinitionError` with *where* it is named."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(_module(module, where), name)
+    except AttributeError:
+        raise DefinitionError(f"{where}: module {module!r} has no {name!r}") from None
+
+
+def checked_type(found: Any, where: str) -> type[Bloc]:
+    """*found* as a bloc type that says all there is to know of it; else raise `DefinitionError` with *where*."""
+    from cableway.blocs.kinds import ALL_LANES, ExporterBloc, LoaderBloc, TransformerBloc
+
+    kinds = (LoaderBloc, TransformerBloc, ExporterBloc)
+    if not (isinstance(found, type) and issubclass(found, kinds)):
+        raise DefinitionError(f"{where}: {_named(found)} is no LoaderBloc, TransformerBloc or ExporterBloc")
+    missing = [name for name in _WANTED if not hasattr(found, name)]
+    if missing:
+        raise DefinitionError(f"{where}: bloc type {_named(found)} does not say its {', '.join(missing)}")
+    if not {"__dataclass_fields__", "model_validate"} & set(dir(found.Config)):
+        raise DefinitionError(f"{where}: the Config of {_named(found)} is neither a dataclass nor a pydantic model")
+    strange = [lane for lane in found.lanes if lane not in ALL_LANES]
+    if strange or not found.lanes:
+        lanes = ", ".join(ALL_LANES)
+        raise DefinitionError(f"{where}: the lanes of {_named(found)} must be some of {lanes}")
+    example: Any = found.example
+    if not isinstance(example, Mapping):
+        raise DefinitionError(f"{where}: the example of {_named(found)} must be a config")
+    return found
+
+
+def _module(path: str, where: str) -> ModuleType:
+    try:
+        return import_module(path)
+    except ImportError as error:
+        raise DefinitionError(f"{where} names the module {path!r}, which cannot be imported: {error}") from error
+    except Exception as error:
+        kind = type(error).__name__
+        raise DefinitionError(f"{where} names the module {path!r}, which raises {kind} when imported") from error
+
+
+def _defined_in(module: ModuleType) -> Iterable[type]:
+    """The types that *module* (or a module below it) defines, not those that it imports to extend them."""
+    for value in vars(module).values():
+        if (
+            isinstance(value, type)
+            and hasattr(value, "bloc_type")
+            and f"{value.__module__}.".startswith(f"{module.__name__}.")
+        ):
+            yield value
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "an installed package" if point.dist is None else f"the package {point.dist.name} {point.dist.version}"
+
+
+def _named(found: Any) -> str:
+    return f"{found.__module__}:{found.__qualname__}" if isinstance(found, type) else repr(type(found).__name__)
