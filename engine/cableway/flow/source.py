@@ -207,7 +207,6 @@ class Feed:
 
     async def _run(self, hand: Hand) -> None:
         inbox = self._first.inbox
-        turn = self._first.ledger.turn
         while not self._stopped:
             room = await inbox.room(self._longest_wait_s)
             if not room:
@@ -218,16 +217,17 @@ class Feed:
             self._placing = True
             await self._emit_all(given, hand)
             self._placing = False
-            if self._first.now_ns() > turn.until_ns:
-                await turn.over()
 
     async def _emit_all(self, given: Sequence[Any], hand: Hand) -> None:
-        at = 0
+        at, turn = 0, self._first.ledger.turn
         while at < len(given):
-            at += self._first.pour(given, at)
-            if at < len(given):
+            poured = self._first.pour(given, at)
+            at += poured
+            if not poured:
                 await self._emit(given[at], hand)
                 at += 1
+            if self._first.now_ns() > turn.until_ns:
+                await turn.over()
 
     async def _emit(self, value: Any, hand: Hand) -> None:
         first, inbox = self._first, self._first.inbox

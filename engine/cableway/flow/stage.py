@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cableway.flow")
 
+# So many items of a source go in before the workers may want their turn.
+POUR = 512
+
 
 class Stage:
     """One stage of one run.
@@ -64,18 +67,22 @@ class Stage:
             self.audience.item_queued(item, self.name, now)
 
     def pour(self, given: Sequence[Any], start: int) -> int:
-        """Admit and place members of *given* from *start* on, while there is room and they are plain new items.
+        """Admit and place members of *given* from *start* on, while there is room and they are new and plain.
 
-        Return how many; with the next one something is to be done that this leaves to the caller.
+        Return how many, at most `POUR`; with the next one something is to be done that this leaves to the caller.
         """
         inbox, active, route = self.inbox, self.ledger.active, self.ledger.first_route
         if type(inbox) is not LoopChannel or inbox.closed or inbox.putters or self.expiry is not None:
             return 0
-        room, now = inbox.size - len(inbox.items), self.now_ns()
-        told = self.audience.hop_queued if self.audience.hears_hops else None
-        end = start
-        for item in given[start : start + room] if start or room < len(given) else given:
-            if type(item) is not WorkItem or item.live or item.own_id is not None:
+        now, told = self.now_ns(), self.audience.hop_queued if self.audience.hears_hops else None
+        items: list[WorkItem] = []
+        for at in range(start, min(len(given), start + POUR, start + inbox.size - len(inbox.items))):
+            item = given[at]
+            if type(item) is not WorkItem:
+                if item is None or isinstance(item, WorkItem):
+                    break
+                item = WorkItem(item)
+            if item.live or item.own_id is not None:
                 break
             item.live = True
             if active is not None:
@@ -83,15 +90,14 @@ class Stage:
                 active[item] = None
             if told is not None:
                 told = self._tell_queued(told, item, now)
-            end += 1
-        count = end - start
-        if count:
-            self.ledger.emitted += count
-            self.counts.came(count, now * count)
-            inbox.items.extend(given[start:end])
+            items.append(item)
+        if items:
+            self.ledger.emitted += len(items)
+            self.counts.came(len(items), now * len(items))
+            inbox.items.extend(items)
             if inbox.getters and not inbox.waking:
                 inbox.wake()
-        return count
+        return len(items)
 
     def took(self, item: WorkItem, at_ns: int) -> None:
         """A worker has taken *item*: its wait is over."""
