@@ -73,24 +73,25 @@ def imported(path: str, where: str) -> Any:
 
 def checked_type(found: Any, where: str) -> type[Bloc]:
     """*found* as a bloc type that says all there is to know of it; else raise `DefinitionError` with *where*."""
-    from cableway.blocs.kinds import ALL_LANES, ExporterBloc, LoaderBloc, TransformerBloc
-
-    kinds = (LoaderBloc, TransformerBloc, ExporterBloc)
-    if not (isinstance(found, type) and issubclass(found, kinds)):
+    # By its path, as the built-ins: who only describes types loads none of them.
+    kinds: Any = import_module("cableway.blocs.kinds")
+    if not (
+        isinstance(found, type) and issubclass(found, (kinds.LoaderBloc, kinds.TransformerBloc, kinds.ExporterBloc))
+    ):
         raise DefinitionError(f"{where}: {_named(found)} is no LoaderBloc, TransformerBloc or ExporterBloc")
     missing = [name for name in _WANTED if not hasattr(found, name)]
     if missing:
         raise DefinitionError(f"{where}: bloc type {_named(found)} does not say its {', '.join(missing)}")
-    if not {"__dataclass_fields__", "model_validate"} & set(dir(found.Config)):
+    bloc_type = cast("type[Bloc]", found)
+    if not {"__dataclass_fields__", "model_validate"} & set(dir(bloc_type.Config)):
         raise DefinitionError(f"{where}: the Config of {_named(found)} is neither a dataclass nor a pydantic model")
-    strange = [lane for lane in found.lanes if lane not in ALL_LANES]
-    if strange or not found.lanes:
-        lanes = ", ".join(ALL_LANES)
+    if not bloc_type.lanes or not set(bloc_type.lanes) <= set(kinds.ALL_LANES):
+        lanes = ", ".join(kinds.ALL_LANES)
         raise DefinitionError(f"{where}: the lanes of {_named(found)} must be some of {lanes}")
-    example: Any = found.example
+    example: Any = bloc_type.example
     if not isinstance(example, Mapping):
         raise DefinitionError(f"{where}: the example of {_named(found)} must be a config")
-    return found
+    return bloc_type
 
 
 def _module(path: str, where: str) -> ModuleType:
