@@ -2,56 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from cableway_handlers.cli import main
-
-PIPELINE = """
-name: tiny
-parameters:
-  day: {type: string, required: true}
-stages:
-  - name: load
-    blocs:
-      - {name: rows, bloc_type: csv_loader, config: {file_path: data.csv, batch_size: 2}}
-  - name: times
-    blocs:
-      - {name: doubled, bloc_type: example_transformer, config: {factor: 2, source_bloc: rows}}
-"""
-
-
-class Command:
-    """The command in a folder of its own, with a database of its own."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.out = ""
-        self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        code = main(arguments)
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def json(self, *arguments: str) -> Any:
-        assert self(*arguments, "--json") == 0, self.err
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def cableway(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.setenv("DATABASE_URL", database)
-    monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(PIPELINE)
-    Path("data.csv").write_text("a,b\n1,x\n2,y\n3,z\n")
-    return Command(capsys)
+from tests.integration.cli.conftest import PIPELINE
+from tests.unit.cli.conftest import Command
 
 
 def test_a_document_is_validated_applied_and_listed(cableway: Command) -> None:
@@ -59,7 +16,7 @@ def test_a_document_is_validated_applied_and_listed(cableway: Command) -> None:
     assert cableway.err == "tiny: 2 stages, 2 blocs, valid\n"
     assert cableway("apply", "tiny.yaml", "--note", "the first one") == 0
     assert cableway.err == "tiny: version 1 stored\n"
-    same = {"name": "tiny", "version": 1, "created": False, "archived": False}
+    same = {"name": "tiny", "version": 1, "created": False}
     assert cableway.json("apply", "tiny.yaml") == [same]
     assert [row["name"] for row in cableway.json("pipelines")] == ["tiny"]
     assert cableway("pipelines") == 0
