@@ -17,6 +17,7 @@ DOCUMENTS = {
     "docs/blocs.md": "scripts.describe_blocs:page",
     "docs/cli.md": "scripts.describe_cli:page",
     "docs/errors.md": "scripts.describe_errors:page",
+    "docs/settings.md": "scripts.describe_settings:page",
 }
 
 

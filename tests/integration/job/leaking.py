@@ -43,7 +43,8 @@ class Leak(TransformerBloc):
             yield "token", f"{config.token!s} is not to my taste"
 
     def open(self, context: RunContext) -> None:
-        if self.config.how == "open":
+        in_child = threading.current_thread() is threading.main_thread()
+        if self.config.how == "open" or (self.config.how == "open there" and in_child):
             raise RuntimeError(f"cannot open with {self.config.token!s}")
 
     def transform(self, context: RunContext) -> Any:

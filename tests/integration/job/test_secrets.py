@@ -149,7 +149,7 @@ def test_a_worker_interpreter_tells_no_secret(watch: Watch) -> None:
     [
         (leak(how="fault"), "invalid"),
         (leak(how="open"), "run_failed"),
-        (leak(how="open", lane="process"), "invalid"),
+        (leak(how="open there", lane="process"), "invalid"),
         (bloc("leak", token="plain-enough", count="${secret:token}"), "invalid"),
         (bloc("leak_model", token="plain-enough", count="1${secret:token}"), "invalid"),
         (bloc("leak_exporter", token="${secret:token}", how="close"), "finalize"),

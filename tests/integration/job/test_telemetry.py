@@ -92,7 +92,7 @@ FORBIDDEN = {
     "pandas",
     "pyarrow",
     "pydantic",
-    "pydantic_settings",
+    "dotenv",
     "requests",
     "rich",
     "typer",
