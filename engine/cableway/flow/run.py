@@ -178,14 +178,17 @@ class FlowRun:
 
         return serve_after_setup
 
-    def _balance(self, crew: Crew) -> bool:
+    def _balance(self, crew: Crew, hand: Hand) -> bool:
         """Whether a worker of this crew is one too many; call more in when the pool wants more in its hands."""
         window, working = crew.window(), len(crew.hands)
         queue = crew.stage.queue
         if queue.items or queue.held or not queue.closed:  # else each one called in would end and make room for another
             for _ in range(working, window):
                 self._spawn(self._server(crew), crew)
-        return working > window
+        if working <= window:
+            return False
+        crew.hands.discard(hand)  # at once: others ask in the same turn of the loop, and not all of them may go
+        return True
 
     def _spawn(self, serve: Callable[[Hand], Awaitable[None]], crew: Crew | None) -> asyncio.Task[None]:
         hand, leash = Hand(), Leash()

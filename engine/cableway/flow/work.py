@@ -37,13 +37,13 @@ class Work:
         self._fan_out = FanOut(stage)
         self._with_times = len(stage.units) == 1 and stage.units[0].with_times
         self.delays = Delays(stage.queue, config.queue_size)
-        self.surplus: Callable[[], bool] | None = None
-        """Asked by each worker before it waits: whether it is one too many. It may call more in."""
+        self.surplus: Callable[[Hand], bool] | None = None
+        """Asked by each worker before it waits: whether it is one too many and counts no more. It may call more in."""
 
     async def serve(self, hand: Hand) -> None:
         """Take what comes and work on it, until the queue has ended."""
         queue, now_ns, turn = self._stage.queue, self._stage.now_ns, self._stage.ledger.turn
-        while (self.surplus is None or not self.surplus()) and await queue.wait():
+        while (self.surplus is None or not self.surplus(hand)) and await queue.wait():
             taken = queue.take()
             visit = taken if isinstance(taken, Visit) else Visit(taken)
             hand.item = visit.item

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _AHEAD_NS = 20_000_000
-_AHEAD_BYTES = 24 * 1024 * 1024
+_AHEAD_BYTES = 12 * 1024 * 1024
 _REST_NS = 8_000_000
 _MOST_UNITS = 128
 _FIRST_UNITS = 4
