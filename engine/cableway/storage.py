@@ -174,6 +174,12 @@ class DatabaseStorage:
         signature = Signature(author=author, note=note)
         return self._write(versions.save(document, self._catalog, signature, expected_version=expected_version))
 
+    def apply(
+        self, documents: Sequence[Mapping[str, Any]], *, archive: Sequence[str] = (), author: str = "", note: str = ""
+    ) -> tuple[SavedVersion, ...]:
+        """Save all of *documents* and archive the pipelines named, or, where that raises, do nothing of it."""
+        return self._write(versions.save_all(documents, archive, self._catalog, Signature(author=author, note=note)))
+
     def update_pipeline(
         self,
         name: str,

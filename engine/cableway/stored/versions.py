@@ -8,7 +8,7 @@ triggers, so that two who save never wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -92,6 +92,23 @@ def save(
         raise taken("pipeline", name)
     check_version(name, before, expected_version)
     return (yield from store(checked, before, signature))
+
+
+def save_all(
+    documents: Sequence[Mapping[str, Any]], archived: Sequence[str], catalog: Catalog, signature: Signature
+) -> Steps[tuple[SavedVersion, ...]]:
+    """Save all of *documents* and archive the pipelines named. Raise as `save` and `archive`."""
+    yield Step("share_blocs", {})
+    names = {name for document in documents if isinstance(name := document.get("name"), str)}
+    # All of them before the first one's triggers, which come last in the order of locks.
+    for name in sorted(names.union(archived)):
+        yield Step("lock_pipeline", {"pipeline": storable_text(name)})
+    saved: tuple[SavedVersion, ...] = ()
+    for document in documents:
+        saved += ((yield from save(document, catalog, signature)),)
+    for name in archived:
+        yield from archive(name)
+    return saved
 
 
 def change(

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from cableway_handlers.cli.completion import pipelines as stored_pipelines
-from cableway_handlers.cli.options import Author, BlocType, Documents, Json, Note, Pipeline, Version
+from cableway_handlers.cli.options import Author, BlocType, Documents, Json, Note, Pipeline, Prune, Version
 
 blocs_app = typer.Typer(help="Look at the bloc types that pipelines are made of.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Give *app* these commands."""
-    for command in (validate, plan, apply, show, pipelines, diff):
+    for command in (validate, plan, apply, show, pipelines, versions, diff, activate, rollback, archive):
         app.command()(command)
     app.add_typer(blocs_app, name="blocs")
     app.command()(schema)
@@ -31,17 +31,17 @@ def validate(file: Documents, json: Json = False) -> None:
     definitions.validate(file, json=json)
 
 
-def plan(file: Documents, json: Json = False) -> None:
+def plan(file: Documents, prune: Prune = False, json: Json = False) -> None:
     """Show what `apply` would change, and change nothing.
 
-    Example: cableway plan pipelines/
+    Example: cableway plan pipelines/ --prune
     """
     from cableway_handlers.cli import definitions
 
-    definitions.plan(file, json=json)
+    definitions.plan(file, prune=prune, json=json)
 
 
-def apply(file: Documents, author: Author = None, note: Note = "", json: Json = False) -> None:
+def apply(file: Documents, prune: Prune = False, author: Author = None, note: Note = "", json: Json = False) -> None:
     """Check pipeline documents and store each as a new version, unless nothing has changed.
 
     Nothing is stored where one of them is faulty.
@@ -50,7 +50,7 @@ def apply(file: Documents, author: Author = None, note: Note = "", json: Json = 
     """
     from cableway_handlers.cli import definitions
 
-    definitions.apply(file, author=author, note=note, json=json)
+    definitions.apply(file, prune=prune, author=author, note=note, json=json)
 
 
 def show(
@@ -88,14 +88,61 @@ def pipelines(
     definitions.list_pipelines(archived=archived, json=json)
 
 
-def diff(name: Pipeline, a: Version, b: Version, json: Json = False) -> None:
-    """Show what changed from version A to version B, each place with its JSON pointer.
+def diff(
+    name: Pipeline,
+    a: Annotated[int, typer.Argument(metavar="A", min=1, help="A version.")],
+    b: Annotated[
+        int | None, typer.Argument(metavar="B", min=1, help="Another; by default the active one.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what version B says otherwise than version A, each place with its JSON pointer.
 
     Example: cableway diff flights 2 3
     """
-    from cableway_handlers.cli import definitions
+    from cableway_handlers.cli import versions as stored
 
-    definitions.diff(name, a, b, json=json)
+    stored.diff(name, a, b, json=json)
+
+
+def versions(name: Pipeline, json: Json = False) -> None:
+    """List a pipeline's versions, the newest first.
+
+    Example: cableway versions flights
+    """
+    from cableway_handlers.cli import versions as stored
+
+    stored.list_versions(name, json=json)
+
+
+def activate(name: Pipeline, version: Version, json: Json = False) -> None:
+    """Let new runs use this version. Runs that were recorded before keep theirs.
+
+    Example: cableway activate flights 2
+    """
+    from cableway_handlers.cli import versions as stored
+
+    stored.activate(name, version, json=json)
+
+
+def rollback(name: Pipeline, json: Json = False) -> None:
+    """Go back to the version that was active when the present one was made.
+
+    Example: cableway rollback flights
+    """
+    from cableway_handlers.cli import versions as stored
+
+    stored.roll_back(name, json=json)
+
+
+def archive(name: Pipeline, json: Json = False) -> None:
+    """Let a pipeline start no more runs. Its versions and runs stay; `apply` brings it back.
+
+    Example: cableway archive flights
+    """
+    from cableway_handlers.cli import versions as stored
+
+    stored.archive(name, json=json)
 
 
 def schema(
@@ -114,14 +161,19 @@ def schema(
 
 
 @blocs_app.command("list")
-def blocs_list(json: Json = False) -> None:
+def blocs_list(
+    published: Annotated[
+        bool, typer.Option("--published", help="Those described in the database, and not those installed here.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """List the bloc types, with what each does.
 
     Example: cableway blocs list
     """
     from cableway_handlers.cli import bloc_types
 
-    bloc_types.list_bloc_types(json=json)
+    bloc_types.list_bloc_types(published=published, json=json)
 
 
 @blocs_app.command("show")
@@ -133,3 +185,19 @@ def blocs_show(name: BlocType, json: Json = False) -> None:
     from cableway_handlers.cli import bloc_types
 
     bloc_types.show_bloc_type(name, json=json)
+
+
+@blocs_app.command("publish")
+def blocs_publish(
+    prune: Annotated[bool, typer.Option("--prune", help="Forget those that are not installed here.")] = False,
+    json: Json = False,
+) -> None:
+    """Describe the bloc types of this installation in the database.
+
+    Definitions with them can then be saved where their code is not: over the API, say.
+
+    Example: cableway blocs publish
+    """
+    from cableway_handlers.cli import bloc_types
+
+    bloc_types.publish(prune=prune, json=json)

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cableway.catalog import Catalog
 from cableway.definition import BlocDefinition
-from cableway.difference import differences
 from cableway.errors import UsageError
 from cableway.settings import get_settings
 from cableway_handlers.cli import screen, show_definitions
 from cableway_handlers.cli.documents import SUFFIXES, Checked, checked_documents
-from cableway_handlers.cli.planning import planned
+from cableway_handlers.cli.planning import left_over, planned
 from cableway_handlers.cli.workplace import workplace
 
 if TYPE_CHECKING:
@@ -31,37 +30,35 @@ def validate(path: Path, *, json: bool) -> None:
         screen.say(f"{show_definitions.definition(each.definition)}, valid")
 
 
-def plan(path: Path, *, json: bool) -> None:
+def plan(path: Path, *, prune: bool, json: bool) -> None:
     """Show what `apply` would change, and change nothing."""
     with workplace() as place, place.storage() as storage:
-        plans = planned(storage, _checked(path, storage, place.catalog()))
+        plans = planned(storage, _checked(path, storage), prune=prune)
     if json:
         screen.as_json(plans)
     else:
         show_definitions.plans(plans)
 
 
-def apply(path: Path, *, author: str | None, note: str, json: bool) -> None:
+def apply(path: Path, *, prune: bool, author: str | None, note: str, json: bool) -> None:
     """Store every document that differs from its active version; nothing where one of them is faulty."""
     with workplace() as place, place.storage() as storage:
-        found = _checked(path, storage, place.catalog())
-        done = [storage.save_pipeline(each.document, author=_author(author), note=note) for each in found]
+        found = _checked(path, storage)
+        archived = left_over(storage, found) if prune else []
+        documents = [each.document for each in found]
+        saved = storage.apply(documents, archive=archived, author=_author(author), note=note)
     if json:
-        screen.as_json(done)
+        screen.as_json(
+            [
+                *({"name": each.name, "version": each.version, "created": each.created} for each in saved),
+                *({"name": name, "archived": True} for name in archived),
+            ]
+        )
         return
-    for each in done:
+    for each in saved:
         screen.say(f"{each.name}: version {each.version} {'stored' if each.created else 'is the same, nothing stored'}")
-
-
-def diff(name: str, a: int, b: int, *, json: bool) -> None:
-    """Show what changed from one version of a pipeline to another."""
-    with workplace() as place, place.storage() as storage:
-        before, after = (storage.get_pipeline(name, version).definition.document() for version in (a, b))
-    changes = list(differences(before, after))
-    if json:
-        screen.as_json(changes)
-    else:
-        show_definitions.changes(changes)
+    for name in archived:
+        screen.say(f"{name}: archived")
 
 
 def show_pipeline(what: str, *, normalized: bool, version: int | None, json: bool) -> None:
@@ -115,12 +112,12 @@ def schema(out: Path | None, *, json: bool) -> None:
     )
 
 
-def _checked(path: Path, storage: DatabaseStorage, catalog: Catalog) -> list[Checked]:
+def _checked(path: Path, storage: DatabaseStorage) -> list[Checked]:
     blocs = {
         row.name: BlocDefinition(name=row.name, bloc_type=row.bloc_type, config=row.config)
         for row in storage.list_blocs()
     }
-    return checked_documents(path, catalog, blocs, skip=_say_skipped)
+    return checked_documents(path, storage.catalog(), blocs, skip=_say_skipped)
 
 
 def _document(definition: PipelineDefinition) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Pipeline = Annotated[
     str,
     typer.Argument(metavar="NAME", help="As `cableway pipelines` shows it.", autocompletion=pipelines),
 ]
-Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="The number of a version.")]
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="As `cableway versions NAME` shows it.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="As `cableway runs list` shows it.", autocompletion=runs)]
 BlocType = Annotated[
     str, typer.Argument(metavar="TYPE", help="As `cableway blocs list` shows it.", autocompletion=bloc_types)
@@ -33,3 +33,4 @@ Note = Annotated[str, typer.Option(metavar="TEXT", help="Why, kept with the vers
 Author = Annotated[
     str | None, typer.Option(metavar="NAME", help="Who, kept with the version; by default your user name.")
 ]
+Prune = Annotated[bool, typer.Option("--prune", help="Archive the stored pipelines that no document describes.")]

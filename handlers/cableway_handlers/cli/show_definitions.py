@@ -12,7 +12,7 @@ from cableway_handlers.cli.screen import console, count, plain, print_table, say
 if TYPE_CHECKING:
     from cableway.definition import PipelineDefinition
     from cableway.difference import Change
-    from cableway.store.reading import PipelineRow
+    from cableway.store.reading import PipelineRow, VersionEntry
     from cableway_handlers.cli.planning import Plan
 
 LONGEST_VALUE = 60
@@ -22,6 +22,8 @@ _SIGNS = {"add": "+", "remove": "-", "replace": "~", "move": "~"}
 _ACTIONS = {
     Action.CREATE: ("+", "green", "new"),
     Action.UPDATE: ("~", "yellow", "changed"),
+    Action.RESTORE: ("+", "green", "comes back from the archive"),
+    Action.ARCHIVE: ("-", "red", "goes to the archive"),
     Action.KEEP: ("=", "dim", "unchanged"),
 }
 
@@ -50,6 +52,15 @@ def pipelines_table(rows: Sequence[PipelineRow]) -> None:
         name = plain(row.name, "dim" if row.archived_at else "")
         shown.add_row(name, str(row.version), when(row.updated_at), plain(row.description))
     print_table(shown, rows, "no pipelines yet: `cableway apply FILE` stores one")
+
+
+def versions_table(rows: Sequence[VersionEntry]) -> None:
+    """Print the versions of a pipeline, the newest first; a star marks the active one."""
+    shown = table("version", "stored", "author", "hash", "note")
+    for row in rows:
+        number = f"{row.version}{' *' if row.active else ''}"
+        shown.add_row(number, when(row.created_at), plain(row.author), row.content_hash[:12], plain(row.note))
+    print_table(shown, rows, "no versions")
 
 
 def bloc_types_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -82,12 +93,13 @@ def plans(found: Sequence[Plan]) -> None:
     out = console()
     for plan in found:
         sign, style, words = _ACTIONS[plan.action]
+        file = "" if plan.file is None else f" ({plan.file})"
         version = f" from version {plan.version}" if plan.action is Action.UPDATE else ""
-        out.print(plain(f"{sign} {plan.name} ({plan.file}): {words}{version}", style))
+        out.print(plain(f"{sign} {plan.name}{file}: {words}{version}", style))
         for change in plan.changes:
             out.print(plain(f"    {_SIGNS[change.op]} {change.pointer}: {_values(change)}"), soft_wrap=True)
-    kept = sum(plan.action is Action.KEEP for plan in found)
-    say(f"{len(found) - kept} to store, {kept} unchanged; nothing is changed yet")
+    kept, gone = (sum(plan.action is action for plan in found) for action in (Action.KEEP, Action.ARCHIVE))
+    say(f"{len(found) - kept - gone} to store, {kept} unchanged, {gone} to archive; nothing is changed yet")
 
 
 def changes(found: Sequence[Change]) -> None:

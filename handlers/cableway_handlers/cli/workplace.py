@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from cableway.settings import Settings, get_environment, read_settings
 
 if TYPE_CHECKING:
-    from cableway.catalog import Catalog
     from cableway.storage import DatabaseStorage
     from cableway_handlers.launch.local import LocalLauncher
 
@@ -26,12 +25,6 @@ class Workplace:
 
     settings: Settings
     environment: Mapping[str, str]
-
-    def catalog(self) -> Catalog:
-        """The bloc types that the settings make known."""
-        from cableway.catalog import Catalog
-
-        return Catalog(self.settings.blocs)
 
     def storage(self) -> DatabaseStorage:
         """The storage, to be used as a context manager."""

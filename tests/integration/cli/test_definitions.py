@@ -78,6 +78,72 @@ def test_a_stored_pipeline_is_shown_as_it_was_written(cableway: Command) -> None
     assert "no version 2" in cableway.err
 
 
+def test_what_no_document_describes_is_pruned_on_request(cableway: Command, folder: Path) -> None:
+    assert cableway("apply", str(folder)) == 0
+    (folder / "other.yaml").unlink()
+    (folder / "third.yaml").write_text(PIPELINE.replace("name: tiny", "name: third"))
+    assert cableway("plan", str(folder)) == 0
+    assert "other" not in cableway.out
+    assert cableway("plan", str(folder), "--prune") == 0
+    assert cableway.out.splitlines()[-1] == "- other: goes to the archive"
+    assert cableway.err == "1 to store, 1 unchanged, 1 to archive; nothing is changed yet\n"
+    assert {"name": "other", "archived": True} in cableway.json("apply", str(folder), "--prune")
+    assert [row["name"] for row in cableway.json("pipelines")] == ["third", "tiny"]
+    assert [row["name"] for row in cableway.json("pipelines", "--archived")] == ["other", "third", "tiny"]
+    assert cableway("run", "other", "-p", "day=monday") == 78
+    (folder / "other.yaml").write_text(PIPELINE.replace("name: tiny", "name: other"))
+    assert cableway("plan", str(folder)) == 0
+    assert "+ other (pipelines/other.yaml): comes back from the archive" in cableway.out
+    assert cableway("apply", str(folder)) == 0
+    assert len(cableway.json("pipelines")) == 3
+
+
+def test_triggers_are_planned_and_one_that_is_anothers_leaves_nothing_stored(cableway: Command, folder: Path) -> None:
+    trigger = "triggers:\n  hourly: {expression: 0 * * * *, parameters: {day: monday}}\n"
+    (folder / "tiny.yaml").write_text(PIPELINE + trigger)
+    assert cableway("apply", str(folder)) == 0
+    assert cableway("plan", str(folder)) == 0
+    assert cableway.err == "0 to store, 2 unchanged, 0 to archive; nothing is changed yet\n"
+    (folder / "tiny.yaml").write_text(PIPELINE + trigger.replace("0 *", "5 *"))
+    assert cableway("plan", str(folder)) == 0
+    assert '~ /triggers/hourly/expression: "0 * * * *" -> "5 * * * *"' in cableway.out
+    (folder / "new.yaml").write_text(PIPELINE.replace("name: tiny", "name: new"))
+    (folder / "other.yaml").write_text(PIPELINE.replace("name: tiny", "name: other") + trigger)
+    assert cableway("apply", str(folder)) == 78
+    assert "'hourly'" in cableway.err
+    assert [row["name"] for row in cableway.json("pipelines")] == ["other", "tiny"]
+
+
+def test_a_pipeline_goes_to_another_version_and_back(cableway: Command) -> None:
+    assert cableway("apply", "tiny.yaml", "--author", "ada", "--note", "the first") == 0
+    Path("tiny.yaml").write_text(PIPELINE.replace("factor: 2", "factor: 5"))
+    assert cableway("apply", "tiny.yaml") == 0
+    assert cableway("rollback", "tiny") == 0
+    assert cableway.err == "tiny: version 1 is active\n"
+    assert cableway("versions", "tiny") == 0
+    assert "1 *" in cableway.out
+    assert "the first" in cableway.out
+    listed = cableway.json("versions", "tiny")
+    assert [(row["version"], row["active"]) for row in listed] == [(2, False), (1, True)]
+    assert cableway("rollback", "tiny") == 78
+    assert cableway.json("activate", "tiny", "2") == {"name": "tiny", "version": 2}
+    assert cableway("activate", "tiny", "3") == 78
+    assert "no version 3" in cableway.err
+    assert cableway("archive", "tiny") == 0
+    assert cableway.err == "tiny: archived\n"
+    assert cableway.json("pipelines") == []
+    assert cableway("versions", "nothing") == 78
+
+
+def test_bloc_types_are_published(cableway: Command) -> None:
+    assert cableway.json("blocs", "list", "--published") == []
+    assert "csv_loader" in cableway.json("blocs", "publish")["published"]
+    assert cableway("blocs", "publish", "--prune") == 0
+    assert cableway.err == "published: nothing that was not there\n"
+    assert cableway("blocs", "list", "--published") == 0
+    assert "csv_loader" in cableway.out
+
+
 def test_two_versions_are_compared(cableway: Command) -> None:
     assert cableway("apply", "tiny.yaml") == 0
     Path("tiny.yaml").write_text(PIPELINE.replace("workers", "x").replace("factor: 2", "factor: 5"))
