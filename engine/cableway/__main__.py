@@ -127,6 +127,14 @@ def _leave(code: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            # Python would try again and exit with a code of its own.
+            from cableway.report import silence
+
+            silence(stream)
     sys.exit(code)
 
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 from cableway.assembly import Assembly
 from cableway.attempt import Attempt, Worked
 from cableway.blocs.kinds import Bloc, Resources
 from cableway.catalog import Catalog
 from cableway.context import RunFacts
-from cableway.definition import DOCUMENT_FORMAT, BlocDefinition, PipelineDefinition
+from cableway.definition import DOCUMENT_FORMAT, BlocDefinition, JsonObject, PipelineDefinition
 from cableway.errors import (
     EXIT_LEASE_LOST,
     EXIT_OK,
@@ -30,6 +31,7 @@ from cableway.errors import (
 )
 from cableway.logs import name_the_run, set_up_logging
 from cableway.opening import JobRequest, Opened, open_run
+from cableway.output_folder import make_output_folder
 from cableway.progress import Progress
 from cableway.redaction import names_in, redacted, redacted_json
 from cableway.references import with_references
@@ -175,6 +177,9 @@ class _Job:
         catalog = Catalog(self._settings.blocs)
         definition, resolved = with_references(_definition(self._run, catalog), self._run.parameters, self._variables)
         secrets = self._secrets(definition)
+        if self._settings.pipelines_logs_dir is not None:
+            folder = make_output_folder(self._settings.pipelines_logs_dir, self._facts, definition.settings.output_dir)
+            self._facts = replace(self._facts, output_dir=folder)
         resources = Resources(database=self._settings.database)
 
         def build(bloc: BlocDefinition) -> Bloc:
@@ -204,8 +209,14 @@ class _Job:
             stages=assembly.stage_records(attempt.pipeline) if assembly and attempt else [],
             problem=problem_of(error) if error is not None else None,
             trace_id=self._telemetry.trace_id,
-            outputs=redacted_json(assembly.outputs()) if assembly and worked.committed else {},
+            outputs=self._outputs(worked),
         )
+
+    def _outputs(self, worked: Worked) -> JsonObject:
+        """What exporters say of theirs, once it is kept, and the run's folder, where it has one."""
+        kept = self._assembly.outputs() if self._assembly is not None and worked.committed else {}
+        folder = self._facts.output_dir
+        return cast("JsonObject", redacted_json(kept if folder is None else {"output_dir": folder, **kept}))
 
     def _recorded(self, result: RunResult, *, lost: bool) -> RunResult:
         """*result* as it is once it is recorded; with the exit code that says so where it could not be."""

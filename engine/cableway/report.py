@@ -151,8 +151,7 @@ def say(line: str) -> None:
     try:
         print(line, file=sys.stdout, flush=True)  # noqa: T201 - it is what the process has to say
     except (OSError, ValueError):
-        # What is still in the buffer would fail again at exit, and change the exit code.
-        _silence(sys.stdout)
+        silence(sys.stdout)
     _leave_message(line)
 
 
@@ -161,10 +160,11 @@ def complain(message: str) -> None:
     try:
         print(f"cableway: {redacted(message)}", file=sys.stderr, flush=True)  # noqa: T201 - as above
     except (OSError, ValueError):
-        _silence(sys.stderr)
+        silence(sys.stderr)
 
 
-def _silence(stream: Any) -> None:
+def silence(stream: Any) -> None:
+    """Have nothing more come out of *stream*, so that what it still holds cannot fail again at exit."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except (OSError, ValueError, AttributeError):
