@@ -25,7 +25,7 @@ _REFERENCE: Mapping[str, Any] = {
     "title": "Reference",
     "description": "A text with ${param:NAME}, ${env:NAME} or ${secret:NAME}, known when the run starts.",
     "type": "string",
-    "pattern": r"\$\{",
+    "pattern": r"\$\{(param|env|secret):",
 }
 _ABOUT = ("title", "description", "default", "examples", "deprecated")
 

@@ -99,7 +99,7 @@ def with_references(
 
 def is_reference(value: Any) -> bool:
     """Whether *value* is a text that a reference stands in, whatever it refers to: known when the run starts."""
-    return isinstance(value, str) and "${" in value
+    return isinstance(value, str) and _REFERENCE.search(value) is not None
 
 
 def has_reference(value: Any) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from cableway.difference import differences
 
-BEFORE = {
+BEFORE: dict[str, list[dict[str, Any]]] = {
     "stages": [
         {"name": "load", "blocs": [{"name": "a", "config": {"x": 1}}]},
         {"name": "clean", "workers": 1},

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cableway.checks import read_document
+from cableway.errors import DefinitionError
 from tests.unit.definitions.checking import check, faults_in, faults_of, inline, pipeline
 
 YAML = """\
@@ -70,8 +71,6 @@ def test_what_is_missing_is_told_where_it_should_stand(tmp_path: Path) -> None:
 
 
 def test_the_message_and_the_problem_say_the_line(tmp_path: Path) -> None:
-    from cableway.errors import DefinitionError
-
     (tmp_path / "p.yaml").write_text("name: p\nstages:\n  - []\n")
     with pytest.raises(DefinitionError, match=r"^line 3, /stages/0: must hold at least one bloc$") as caught:
         check(read_document(tmp_path / "p.yaml"))
@@ -92,3 +91,34 @@ def test_every_reference_is_looked_up() -> None:
     faults = faults_in(pipeline(stages=[[inline("a", config=config)]]))
     assert [fault.code for fault in faults] == ["unknown_parameter", "reference", "unknown_parameter"]
     assert faults[1].message == "no references of the kind 'parm'; near it: param"
+
+
+@pytest.mark.parametrize("text", ["${", "${size}", "${parm:size}", "${param:}", "${param:1}", "$ {param:size}"])
+def test_only_a_reference_stands_for_a_number(text: str) -> None:
+    bloc = inline("a", "csv_loader", config={"file_path": "a.csv", "batch_size": text})
+    assert "int_type" in {fault.code for fault in faults_in(pipeline(parameters={"size": {}}, stages=[[bloc]]))}
+    bloc["config"]["batch_size"] = "${param:size}"
+    check(pipeline(parameters={"size": {}}, stages=[[bloc]]))
+
+
+@pytest.mark.promise("P22")
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("NaN", "is no finite number"),
+        ("-Infinity", "is no finite number"),
+        ("1e400000", "is no finite number"),
+        ('"\\u0000"', "holds a NUL"),
+        ('"\\ud800"', "half of a surrogate"),
+        ("9" * 19, "beyond 64 bits"),
+        ("9" * 5000, "too many digits"),
+        ("[" * 65 + "]" * 65, "nested more than 64"),
+        ("[" * 20_000 + "]" * 20_000, "nested"),
+        ('{"a": 1, "a": 2}', "twice"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_postgres_cannot_keep_as_json_is_refused(tmp_path: Path, value: str, said: str) -> None:
+    (tmp_path / "p.json").write_text('{"name": "p", "stages": ["a"], "description": ' + value + "}")
+    with pytest.raises(DefinitionError, match=said):
+        check(read_document(tmp_path / "p.json"))
