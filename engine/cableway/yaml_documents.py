@@ -20,8 +20,9 @@ def parse_yaml(text: str) -> Any:
 
 
 def node_tree(text: str) -> Any:
-    """The nodes of *text* for `line_in`; None where it cannot be told, as in JSON that is not quite YAML."""
+    """The nodes of *text* for `line_in`; None where it cannot be told: in JSON that is not quite YAML, or too deep."""
     try:
+        _refuse_depth(text)
         return yaml.compose(text, Loader=_Safe)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
