@@ -15,7 +15,7 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from cableway.redaction import redacted
 
@@ -226,7 +226,7 @@ def _stack(formatter: logging.Formatter, record: logging.LogRecord) -> str | Non
 
 def _ids_of(record: logging.LogRecord) -> Mapping[str, str]:
     """The run's ids, unless whoever logged gave others."""
-    given = cast("dict[str, Any]", record.__dict__)
+    given = record.__dict__
     return {name: str(given.get(name, known)) for name, known in _ids.items()}
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-
 from cableway.errors import UnavailableError
-from cableway.settings import Settings
+from cableway.logs import set_up_logging
 from cableway_handlers.cli import screen
 from cableway_handlers.cli.workplace import workplace
 
@@ -17,7 +15,7 @@ def serve(host: str, port: int) -> None:
     except ModuleNotFoundError as error:
         raise UnavailableError(f"{error.name} is not installed: pip install 'cableway[server]'") from None
     with workplace() as place:
-        _log(place.settings)
+        set_up_logging(place.settings)
         serve_api(
             place.settings.state_database,
             place.launcher(),
@@ -43,9 +41,3 @@ def migrate(*, json: bool) -> None:
     for name in applied:
         screen.say(f"applied {name}")
     screen.say(f"the schema {database.schema!r} is up to date")
-
-
-def _log(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name, level in settings.log_levels.items():
-        logging.getLogger(name).setLevel(level)
