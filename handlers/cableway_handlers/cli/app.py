@@ -11,6 +11,7 @@ app = typer.Typer(
     help="Run data pipelines, each once, as one container, with a trace of every item.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes cost more than all else that help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for commands in (project_commands, run_commands, definition_commands, service_commands):

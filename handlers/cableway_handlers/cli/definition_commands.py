@@ -42,8 +42,9 @@ def plan(file: Documents, prune: Prune = False, json: Json = False) -> None:
 
 
 def apply(file: Documents, prune: Prune = False, author: Author = None, note: Note = "", json: Json = False) -> None:
-    """Check pipeline documents and store each as a new version, unless nothing has changed.
+    """Check pipeline documents and store what has changed.
 
+    Each that says something new becomes the active version of its pipeline, with the triggers that it lists.
     Nothing is stored where one of them is faulty.
 
     Example: cableway apply pipeline.yaml --note "weather joined by hour"
@@ -96,7 +97,9 @@ def diff(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show what version B says otherwise than version A, each place with its JSON pointer.
+    """Show what differs between two versions of a pipeline.
+
+    Each place has its JSON pointer.
 
     Example: cableway diff flights 2 3
     """
@@ -116,7 +119,7 @@ def versions(name: Pipeline, json: Json = False) -> None:
 
 
 def activate(name: Pipeline, version: Version, json: Json = False) -> None:
-    """Let new runs use this version. Runs that were recorded before keep theirs.
+    """Let new runs use this version. Those that were recorded keep theirs.
 
     Example: cableway activate flights 2
     """
@@ -126,7 +129,9 @@ def activate(name: Pipeline, version: Version, json: Json = False) -> None:
 
 
 def rollback(name: Pipeline, json: Json = False) -> None:
-    """Go back to the version that was active when the present one was made.
+    """Go back to the version before the active one.
+
+    That is the one which was active when the present one was made. Runs that were recorded keep theirs.
 
     Example: cableway rollback flights
     """

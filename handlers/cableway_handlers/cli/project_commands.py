@@ -20,11 +20,12 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; it is made where it is not there.")] = Path(),
     json: Json = False,
 ) -> None:
-    """Begin a project: a pipeline, a bloc of one's own, tests, and a Dockerfile. It runs at once.
+    """Begin a project, which runs at once.
 
-    Files that are there already stay as they are, and then nothing is written at all.
+    It has a pipeline, a bloc of one's own, tests and a Dockerfile. Where one of its files is there already,
+    nothing is written.
 
-    Example: cableway init orders && cd orders && cableway run --file pipeline.yaml
+    Example: cableway init orders
     """
     from cableway_handlers.cli import projects
 
@@ -37,7 +38,10 @@ def run_cases(
     ] = Path(),
     json: Json = False,
 ) -> None:
-    """Run the cases in YAML files: an input for a bloc, a stage or a pipeline, and what must come out of it.
+    """Run the cases in YAML files.
+
+    Each has an input for a bloc, a stage or the whole pipeline, and what must come out of it: an output or an
+    error. `cableway init` writes some to begin with.
 
     Example: cableway test cases.yaml
     """

@@ -9,9 +9,6 @@ import typer
 from cableway_handlers.cli.completion import pipelines, pipelines_and_runs
 from cableway_handlers.cli.options import Json, Parameters, RunId
 
-TRY = "Try out a part"
-"""The heading above options that make of a run one that is recorded nowhere."""
-
 runs_app = typer.Typer(help="Look at runs.", no_args_is_help=True)
 
 
@@ -40,29 +37,18 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
     limit: Annotated[
         int | None,
         typer.Option(
-            "--limit",
-            metavar="N",
-            min=1,
-            help="Take so many items of the source; its rows, if it loads whole.",
-            rich_help_panel=TRY,
+            "--limit", metavar="N", min=1, help="Take so many items of the source; its rows, if it loads whole."
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing, and show what would be.", rich_help_panel=TRY)
-    ] = False,
-    first: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="Begin with this stage.", rich_help_panel=TRY)
-    ] = None,
-    last: Annotated[
-        str | None, typer.Option("--to", metavar="STAGE", help="End with this stage.", rich_help_panel=TRY)
-    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, and show what would be.")] = False,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Begin with this stage.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="End with this stage.")] = None,
     given: Annotated[
         list[str] | None,
         typer.Option(
             "--input",
             metavar="BLOC=FILE",
             help="Take a bloc's data from a JSON, JSON Lines or CSV file; may be repeated.",
-            rich_help_panel=TRY,
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log as it comes.")] = False,
@@ -77,7 +63,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
 
     Example: cableway run --file pipeline.yaml --limit 2 --dry-run
 
-    Example: cableway run flights --from clean --to clean --input flights=some.csv
+    Example: cableway run flights --from clean --input flights=some.csv
     """
     from cableway_handlers.cli import runs
 

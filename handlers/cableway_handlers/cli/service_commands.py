@@ -19,7 +19,9 @@ def serve(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="An address of the loopback.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0: any that is free.")] = 8000,
 ) -> None:
-    """Serve the API: signed webhooks become runs, which are started on this machine.
+    """Serve the API.
+
+    Signed webhooks become runs, which are started on this machine.
 
     Example: cableway serve --port 8080
     """

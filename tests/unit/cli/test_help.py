@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 
 from cableway_handlers.cli import main
+from cableway_handlers.cli.app import app
 
 HEAVY = {"psycopg", "fastapi", "uvicorn", "pydantic", "pandas", "pyarrow", "opentelemetry", "httpx", "yaml", "culsans"}
+HEAVY |= {"rich", "asyncio", "cableway.storage", "cableway.job"}
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["run", "-h"],
-        ["apply", "--help"],
-        ["validate", "--help"],
-        ["serve", "--help"],
-        ["runs", "list", "--help"],
-        ["blocs", "show", "--help"],
-    ],
-)
-def test_help_is_there(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 0
-    assert "Usage: cableway" in capsys.readouterr().out
+def commands(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield *names, name
+
+
+COMMANDS = list(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
+def test_help_shows_an_example(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*names, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"Usage: cableway {' '.join(names)}" in shown
+    assert f"Example: cableway {' '.join(names)}" in shown
+    assert "--json" in shown or names == ("serve",)
+
+
+def test_the_commands_are_told_in_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-h"]) == 0
+    shown = capsys.readouterr().out
+    assert {names[0] for names in COMMANDS} <= set(shown.split())
+    assert "..." not in shown.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("arguments", [["fly"], ["apply"], ["run", "x", "--nothing"], ["runs", "list", "--limit", "0"]])
@@ -43,6 +58,8 @@ def test_a_parameter_without_a_value_is_a_wrong_command_line(capsys: pytest.Capt
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out.startswith("cableway 0.")
+    assert main(["version", "--json"]) == 0
+    assert capsys.readouterr().out.startswith('{\n  "cableway": "0.')
 
 
 def test_bloc_types_are_shown_without_a_database(capsys: pytest.CaptureFixture[str]) -> None:
