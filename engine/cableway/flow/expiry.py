@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class Expiry:
-    """Knows since when which item waits before its stage; one timer for the oldest."""
+    """Knows since when which item waits before its stage; one timer for the oldest.
+
+    What came before the stage's workers stood waits since then (`open`): how long they took to start is not
+    the items' fault.
+    """
 
     def __init__(self, stage: Stage, timeout_s: float) -> None:
         self._stage = stage
@@ -22,11 +26,19 @@ class Expiry:
         self._timeout_ns = int(timeout_s * 1e9)
         self._since: dict[WorkItem, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._is_open = False
+
+    def open(self) -> None:
+        """The stage's workers stand."""
+        self._is_open = True
+        self._since = dict.fromkeys(self._since, self._stage.now_ns())
+        if self._since:
+            self._set_timer(self._timeout_s)
 
     def came(self, item: WorkItem, at_ns: int) -> None:
         """*item* waits since *at_ns*."""
         self._since[item] = at_ns
-        if self._timer is None:
+        if self._timer is None and self._is_open:
             self._set_timer(self._timeout_s)
 
     def left(self, item: WorkItem, at_ns: int) -> ItemError | None:

@@ -19,6 +19,7 @@ from cableway.flow.clock import Clock
 from cableway.flow.config import ETLPipelineConfig
 from cableway.flow.leash import Leash, leashed
 from cableway.flow.ledger import Ledger
+from cableway.flow.leftovers import Leftovers
 from cableway.flow.observer import FlowEnded, FlowStarted, Observer, Outcome
 from cableway.flow.source import Feed, Source
 from cableway.flow.stage import Stage
@@ -67,6 +68,7 @@ class FlowRun:
         self._hurry = asyncio.Event()
         blocked_s = config.loop_blocked_after_s
         self._watchdog = Watchdog(config.pipeline_name, blocked_s) if blocked_s is not None else None
+        self._leftovers = Leftovers()
         self.main = asyncio.get_running_loop().create_task(self._run())
 
     def _build(self, registered: Mapping[str, Registered], shared: Mapping[str, Any], clock: Clock) -> list[Crew]:
@@ -128,6 +130,7 @@ class FlowRun:
                 task.cancel()
 
     async def _run(self) -> None:
+        self._leftovers.mark()
         try:
             self._tell_started()
             feed = self._spawn(self.feed.run, None)
@@ -142,6 +145,7 @@ class FlowRun:
             self.abort(error)
         try:
             await self._finish()
+            self._leftovers.tell()
         finally:
             if self._watchdog is not None:
                 self._watchdog.close()
@@ -155,6 +159,8 @@ class FlowRun:
 
     def _man_all(self) -> None:
         for crew in self.crews:
+            if crew.stage.expiry is not None:
+                crew.stage.expiry.open()
             if crew.intake is not None:
                 self._spawn(crew.intake.run, crew)
             if crew.pools:

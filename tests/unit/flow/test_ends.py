@@ -150,7 +150,7 @@ async def held(count: int, lane: ExecutionType, **settings: Any) -> tuple[ETLPip
     lives = Lives()
 
     async def on_loop(item: WorkItem) -> WorkItem:
-        while not gate.is_set():
+        while not gate.is_set():  # noqa: ASYNC110 - one gate for both lanes
             await asyncio.sleep(0.001)
         return item
 
@@ -307,3 +307,44 @@ async def test_other_tasks_run_while_a_backlog_is_worked_off() -> None:
     over.set()
     await task
     assert longest < 0.1
+
+
+async def test_tasks_and_threads_that_handlers_leave_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    release = threading.Event()
+    kept: list[Any] = []
+
+    async def forgotten() -> None:
+        await asyncio.sleep(3600)
+
+    async def act(item: WorkItem) -> WorkItem:
+        kept.append(asyncio.create_task(forgotten()))
+        thread = threading.Thread(target=release.wait, name="left-behind")
+        thread.start()
+        kept.append(thread)
+        return item
+
+    async with asyncio.timeout(5):
+        await run([(stage(), act)], [1])
+    release.set()
+    task, thread = kept
+    thread.join()
+    task.cancel()
+    assert "1 threads running, which keep the process alive: left-behind" in caplog.text
+    if hasattr(task, "get_context"):
+        assert "1 tasks running: " in caplog.text
+        assert "forgotten" in caplog.text
+
+
+async def test_a_handler_that_blocks_the_loop_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    async def act(item: WorkItem) -> WorkItem:
+        time.sleep(0.2)  # noqa: ASYNC251 - the fault itself
+        return item
+
+    await run([(stage(), act)], [1], loop_blocked_after_s=0.05)
+    assert caplog.text.count("loop_blocked") == 1
+    assert "in act" in caplog.text
+
+
+async def test_a_quiet_run_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    await run([(stage(), same)], range(100), loop_blocked_after_s=5.0)
+    assert caplog.text == ""

@@ -1,9 +1,8 @@
 """
-The thread lane: threads of the stage's own, which take calls from a culsans queue and give back results.
+The thread lane: threads of the stage's own, called and heard through culsans queues.
 
 The threads are daemons and are not waited for when they hang: a call that takes too long is marked as
-failed, its thread is left behind, and another takes its place. Results come home through a second queue
-whose asynchronous side the loop reads, so that many quick calls cost one wake-up.
+failed, its thread is left behind, and another takes its place.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +37,12 @@ class Call:
 
 
 class ThreadPool:
-    """At most *workers* threads, started as calls come."""
+    """At most *workers* threads, started as calls come.
+
+    Calls and results lie in two deques; what passes the queues is a bell, rung when none is ringing yet.
+    A thread that takes a call while others wait rings for the next thread, so all come when handlers
+    block, and one does the work of many when they do not.
+    """
 
     def __init__(
         self,
@@ -52,13 +57,16 @@ class ThreadPool:
         self._workers = workers
         self._setup = setup
         self._now_ns = now_ns
-        self._calls: ThreadChannel = ThreadChannel(0)
-        self._results: ThreadChannel = ThreadChannel(0)
+        self._border = threading.Lock()
+        self._calls: deque[Call] = deque()
+        self._calls_bell = ThreadChannel(0)
+        self._calls_rung = False
+        self._done: list[Call] = []
+        self._done_bell = ThreadChannel(0)
+        self._done_rung = False
         self._threads = 0
         self._started = 0
         self._in_hand = 0
-        # Whether a thread is left behind is decided on the loop's side while the thread may just be done.
-        self._border = threading.Lock()
         self._collector: asyncio.Task[None] | None = None
 
     async def call(self, function: Callable[..., Any], argument: Any, timeout_s: float | None = None) -> Call:
@@ -70,7 +78,7 @@ class ThreadPool:
         self._in_hand += 1
         try:
             self._man()
-            self._calls.put_nowait(call)
+            self._submit(call)
             await self._wait(call, timeout_s)
         except asyncio.CancelledError:
             self._leave(call)
@@ -96,7 +104,15 @@ class ThreadPool:
                 self._leave(call)
                 raise too_slow(timeout_s)
 
+    def _submit(self, call: Call) -> None:
+        with self._border:
+            self._calls.append(call)
+            ring, self._calls_rung = not self._calls_rung, True
+        if ring:
+            self._calls_bell.put_nowait(None)
+
     def _leave(self, call: Call) -> None:
+        # Whether a thread is left behind is decided here while the thread may just be done.
         with self._border:
             call.left = True
             if call.started_ns and not call.finished_ns:
@@ -115,25 +131,46 @@ class ThreadPool:
     def _serve(self) -> None:
         broken = self._set_up()
         while True:
-            try:
-                call: Call = self._calls.get_sync()
-            except ChannelEndedError:
-                return
-            with self._border:
-                if call.left:
-                    continue
-                call.started_ns = self._now_ns()
+            call = self._next()
+            if call is None:
+                try:
+                    self._calls_bell.get_sync()
+                except ChannelEndedError:
+                    return
+                with self._border:
+                    self._calls_rung = False
+                continue
             if broken is None:
                 _run(call)
             else:
                 call.error = broken
-            with self._border:
-                call.finished_ns = self._now_ns()
-                left = call.left
-            self._results.put_nowait(call)
-            del call
-            if left:  # another thread has taken this one's place
+            if self._bring_home(call):  # another thread has taken this one's place
                 return
+            del call
+
+    def _next(self) -> Call | None:
+        with self._border:
+            while self._calls and self._calls[0].left:
+                self._calls.popleft()
+            if not self._calls:
+                return None
+            call = self._calls.popleft()
+            call.started_ns = self._now_ns()
+            ring = bool(self._calls) and not self._calls_rung
+            self._calls_rung = self._calls_rung or ring
+        if ring:
+            self._calls_bell.put_nowait(None)
+        return call
+
+    def _bring_home(self, call: Call) -> bool:
+        with self._border:
+            call.finished_ns = self._now_ns()
+            left = call.left
+            self._done.append(call)
+            ring, self._done_rung = not self._done_rung, True
+        if ring:
+            self._done_bell.put_nowait(None)
+        return left
 
     def _set_up(self) -> BaseException | None:
         try:
@@ -148,17 +185,21 @@ class ThreadPool:
     async def _collect(self) -> None:
         while True:
             try:
-                call: Call = await self._results.get()
+                await self._done_bell.get()
             except ChannelEndedError:
                 return
-            if not call.done.done():
-                call.done.set_result(None)
-            del call
+            with self._border:
+                done, self._done = self._done, []
+                self._done_rung = False
+            for call in done:
+                if not call.done.done():
+                    call.done.set_result(None)
+            del done
 
     def close(self) -> None:
         """Let idle threads end; those that hang are left behind."""
-        self._calls.close()
-        self._results.close()
+        self._calls_bell.close()
+        self._done_bell.close()
         if self._collector is not None:
             self._collector.cancel()
 
