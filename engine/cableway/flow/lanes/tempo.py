@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-_AHEAD_NS = 20_000_000
+# Two chunks of 20 ms. More than needed does no harm, since what is not begun can be taken back.
+_AHEAD_NS = 40_000_000
 _AHEAD_BYTES = 12 * 1024 * 1024
 _REST_NS = 8_000_000
 _MOST_UNITS = 128
+_LEAST_UNITS = 2
 _FIRST_UNITS = 4
 _WEIGHT = 0.2
 
@@ -33,7 +35,7 @@ class Tempo:
         if self._chunk is None:
             by_time = _AHEAD_NS / (self._unit_ns + 1.0)
             by_size = _AHEAD_BYTES / (self._unit_bytes + 1.0)
-            self.ahead = max(1, min(_MOST_UNITS, int(by_time), int(by_size)))
+            self.ahead = max(1, min(_MOST_UNITS, max(_LEAST_UNITS, int(by_time)), int(by_size)))
 
     def worth_resting(self, units: int) -> bool:
         """Whether a worker with so many *units* can do without its parent for some milliseconds."""
