@@ -65,3 +65,11 @@ def test_the_shell_completes_commands_and_bloc_types(project: Path) -> None:
     assert offered("cableway", "roll") == ["rollback"]
     assert offered("cableway", "blocs", "show", "order") == ["order_value"]
     assert offered("cableway", "run", "x") == [], "there is no database"
+
+
+def test_the_page_on_cases_is_right(project: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cases.md").read_text()
+    (project / "of_the_page.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    tested = called(project, CABLEWAY, "test", "of_the_page.yaml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert tested.stderr.splitlines()[-1] == "4 passed, 0 failed"
