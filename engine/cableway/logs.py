@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
@@ -77,12 +78,32 @@ def _install(plan: LogPlan) -> None:
         for handler in _handlers(plan):
             handler.setFormatter(form)
             root.addHandler(handler)
+        _hear_python()
         logging.setLoggerClass(SteadyLogger)
         for logger in list(logging.Logger.manager.loggerDict.values()):
             if type(logger) is logging.Logger and logger.name.partition(".")[0] == GENERAL:
                 logger.__class__ = SteadyLogger
     for name, level in plan.levels:
         logging.getLogger(name).setLevel(level)
+
+
+def _hear_python() -> None:
+    """Have what Python would write to stderr by itself logged: warnings, and errors that nobody can catch."""
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _not_raised
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        name = failed.thread.name if failed.thread is not None else ""
+        logging.getLogger(GENERAL).error("the thread %r ended with an error", name, exc_info=failed.exc_value)
+
+
+def _not_raised(failed: sys.UnraisableHookArgs) -> None:
+    logging.getLogger(GENERAL).error(
+        "%s: %r", failed.err_msg or "an error that could not be raised", failed.object, exc_info=failed.exc_value
+    )
 
 
 def _handlers(plan: LogPlan) -> list[logging.Handler]:

@@ -13,7 +13,7 @@ from cableway.context import RunContext
 from cableway.errors import DefinitionError
 from cableway.flow.config import ExecutionType
 from cableway.items import WorkItem
-from cableway.redaction import revealed
+from cableway.redaction import SecretText, revealed
 
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, StageDefinition
@@ -129,7 +129,13 @@ def worker_target(
     if lane is ExecutionType.INTERPRETER and bloc.worker is not None:
         return bloc.worker, _plain(bloc.config)
     config = definition.config if lane is ExecutionType.DASK else revealed(definition.config, secrets)
-    return f"{type(bloc).__module__}:{type(bloc).__qualname__}", dict(config)
+    # A reference gave text; where it stands for a number the job has made one of it.
+    numbers = {
+        name: number
+        for name, text in definition.config.items()
+        if isinstance(text, str | SecretText) and isinstance(number := getattr(bloc.config, name, None), int | float)
+    }
+    return f"{type(bloc).__module__}:{type(bloc).__qualname__}", {**config, **numbers}
 
 
 def _plain(config: Any) -> dict[str, Any]:

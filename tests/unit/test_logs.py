@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +49,8 @@ def bare() -> Generator[logging.Logger]:
     told: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs, "_plan", None)
+        patch.setattr(threading, "excepthook", threading.excepthook)
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)
         patch.setattr(logs, "_said", told)
         try:
             yield root
@@ -57,6 +60,7 @@ def bare() -> Generator[logging.Logger]:
             root.handlers[:] = before
             root.setLevel(level)
             logging.setLoggerClass(made)
+            logging.captureWarnings(capture=False)
 
 
 @pytest.mark.usefixtures("known_run")

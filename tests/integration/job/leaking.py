@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,24 @@ class Leak(TransformerBloc):
         thread = threading.Thread(target=context.log.warning, args=("in a thread: %s", token))
         thread.start()
         thread.join()
+        failing = threading.Thread(target=self._fail, args=(token,))
+        failing.start()
+        failing.join()
+        warnings.warn(f"beware of {token!s}", stacklevel=1)
+        _Unraisable(token)
+
+    def _fail(self, token: str) -> None:
+        raise ValueError(f"a thread failed of {token!s}")
+
+
+class _Unraisable:
+    """Fails where no one can catch it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __del__(self) -> None:
+        raise ValueError(f"unraisable {self._token!s}")
 
 
 class LeakModelConfig(BaseModel):

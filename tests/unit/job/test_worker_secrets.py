@@ -13,8 +13,10 @@ from cableway.catalog import Catalog
 from cableway.checks import check_document
 from cableway.context import RunFacts
 from cableway.errors import DefinitionError
+from cableway.flow.config import ExecutionType
 from cableway.flow.lanes.protocol import HandlerFactory
 from cableway.flow.pipeline import ETLPipeline
+from cableway.placing import worker_target
 from cableway.redaction import redacted
 from cableway.references import with_references
 from cableway.secret_sources import SecretSources
@@ -41,7 +43,7 @@ def factory(lane: str) -> HandlerFactory:
     found: list[HandlerFactory] = []
 
     class Registered(ETLPipeline):
-        def register_stage_blocs(self, stage: Any, blocs: Any, merge: Any = None) -> None:
+        def register_stage_blocs(self, stage_name: Any, blocs: Any, merge: Any = None) -> None:
             found.extend(each.handler for each in blocs if isinstance(each.handler, HandlerFactory))
 
     assembly.register(Registered(assembly.config(), source=[]))
@@ -74,3 +76,14 @@ def test_a_dask_worker_is_sent_the_reference_and_looks_it_up_itself(monkeypatch:
     handler = built(made)
     assert handler("1", {"numbers": 3}) == 6
     assert redacted("another-canary-4711") == "***"
+
+
+def test_a_number_out_of_a_variable_is_a_number_in_the_worker_too() -> None:
+    catalog = Catalog((MODULE,))
+    stages = [stage(bloc("numbers"), bloc("multiply", factor="${env:FACTOR}", lane="process"))]
+    document = check_document({"name": "p", "stages": stages, "env": ["FACTOR"]}, catalog=catalog)
+    definition, _ = with_references(document, {}, {"FACTOR": "7"})
+    entry = definition.stages[0].blocs[1]
+    made = catalog.build(entry, checked=False)
+    _, config = worker_target(made, entry, ExecutionType.PROCESS, {})
+    assert (entry.config["factor"], config["factor"]) == ("7", 7)
