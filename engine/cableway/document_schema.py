@@ -7,6 +7,7 @@ mean nothing (a bloc that reads one which is not there); what it refuses, the ch
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
@@ -114,21 +115,22 @@ def _bloc_parts(catalog: Catalog, form: JsonObject) -> dict[str, JsonObject]:
 
 def _type_parts(catalog: Catalog, name: str, form: JsonObject) -> dict[str, JsonObject]:
     """What a bloc of type *name* looks like, with the parts that its config is made of."""
-    bloc_type = catalog.load(name)
-    config = catalog.adapter(bloc_type).json_schema(ref_template=f"#/$defs/config.{name}.{{model}}")
+    described = catalog.describe(name)
+    # Parts of configs move up beside those of all others, under the name of their type.
+    config = json.loads(json.dumps(described["config"]).replace('"#/$defs/', f'"#/$defs/config.{name}.'))
     inner = cast("JsonObject", config.pop("$defs", {}))
     parts = {f"config.{name}.{part}": _referable(schema) for part, schema in inner.items()}
-    lane: Any = {**form["properties"]["lane"], "anyOf": [{"enum": list(bloc_type.lanes)}, {"type": "null"}]}
+    lane: Any = {**form["properties"]["lane"], "anyOf": [{"enum": described["lanes"]}, {"type": "null"}]}
     properties = {
         **form["properties"],
-        "bloc_type": {"const": name, "description": bloc_type.summary},
+        "bloc_type": {"const": name, "description": described["summary"]},
         "config": _referable(config),
         "lane": lane,
     }
     parts[f"bloc.{name}"] = {
         "type": "object",
         "title": name,
-        "description": bloc_type.summary,
+        "description": described["summary"],
         "properties": properties,
         "required": ["bloc_type", *(["config"] if config.get("required") else [])],
         "additionalProperties": False,

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, cast
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from cableway.blocs.kinds import TransformerBloc
 from cableway.bounds import BOUNDS, Bound
 from cableway.catalog import BUILT_IN, Catalog
 from cableway.checks import check_document, read_document
@@ -114,6 +118,43 @@ def test_a_type_of_ones_own_is_in_the_union() -> None:
     document["stages"][1][0]["config"]["by"] = "many"
     assert not own.takes(document)
     assert own.takes(pipeline(stages=[[inline("a")], [inline("t", "times", config={"by": "${param:by}"})]]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column."""
+
+    name: str
+    """What it is called."""
+    within: tuple[Column, ...] = ()
+    """Columns of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestedConfig:
+    """Columns in columns."""
+
+    columns: tuple[Column, ...]
+    """The outer ones."""
+
+
+def test_a_config_of_parts_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("nested_blocs")
+    fields: dict[str, Any] = {"bloc_type": "nested", "summary": "Nests.", "Config": NestedConfig, "example": {}}
+    module.NestedBloc = type("NestedBloc", (TransformerBloc,), {**fields, "__module__": "nested_blocs"})
+    monkeypatch.setitem(sys.modules, "nested_blocs", module)
+    own, catalog = Validator("nested_blocs"), Catalog(["nested_blocs"])
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({"within": []}, True),
+        ({"nam": 1}, False),
+        ({"name": "${param:x}"}, True),
+    ]
+    for more, good in cases:
+        config = {"columns": [{"name": "a", "within": [{"name": "b", **more}]}]}
+        document = pipeline(parameters={"x": {}}, stages=[[inline("n", "nested", config=config)]])
+        assert own.takes(document) is good
+        _, faults = catalog.normalise("nested", config)
+        assert (not faults) is good
 
 
 def test_editors_are_told_what_each_key_is() -> None:
