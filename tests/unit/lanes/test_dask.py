@@ -49,7 +49,7 @@ async def test_a_cluster_without_workers_is_unavailable() -> None:
                 pass
 
 
-@pytest.mark.parametrize(("settings", "told"), [({}, "needs the address of a cluster"), ({"chunk": 5}, "takes no chunk")])
+@pytest.mark.parametrize(("settings", "told"), [({}, "the address of a cluster"), ({"chunk": 5}, "takes no chunk")])
 def test_settings_that_make_no_sense_there_are_refused(settings: dict[str, Any], told: str) -> None:
     options = {"address": "tcp://127.0.0.1:9"} if settings else {}
     with pytest.raises(DefinitionError, match=told):
