@@ -89,6 +89,7 @@ def test_nothing_shows_a_password() -> None:
         ("DATABASE_CONNECT_BUDGET_S", "nan"),
         ("DATABASE_PREPARE", "maybe"),
         ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "xml"),
         ("LOG_LEVELS", "cableway"),
         ("LOG_LEVELS", "cableway:LOUD"),
     ],
