@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cableway.errors import CablewayError, ItemError, LeaseLostError, RecordError
 from cableway.flow.observer import Observer
-from cableway.redaction import redacted, redacted_json
+from cableway.redaction import redacted, redacted_json, redacted_piece
 from cableway.store.port import DeadLetter
 from cableway.store.storable import storable_json
 from cableway.threads import in_thread
@@ -33,6 +33,9 @@ KEPT_BYTES = 32 * 1024 * 1024
 """Bytes of payload that wait to be stored; beyond them letters are kept without."""
 STORE_EVERY_S = 2.0
 """Seconds between two groups while a run goes on."""
+
+CUT_CHARS = 8_000
+"""Characters from which on a text may have been cut where it was made, in a worker."""
 
 _MEMBERS_LIMIT = 10_000
 
@@ -70,8 +73,8 @@ class DeadLetterBox(Observer):
             stage=stage,
             bloc=bloc,
             error_type=error_type(error),
-            message=redacted(str(error)) or type(error).__name__,
-            stack=redacted(_stack(error) or "") or None,
+            message=_without_secrets(str(error)) or type(error).__name__,
+            stack=_without_secrets(_stack(error) or "") or None,
             attempts=attempts,
             payload=redacted_json(payload),
             payload_bytes=size_bytes,
@@ -157,6 +160,10 @@ class LetterPost:
         except BaseException:
             self._box.put_back(letters)
             raise
+
+
+def _without_secrets(text: str) -> str:
+    return redacted(text) if len(text) < CUT_CHARS else redacted_piece(text)
 
 
 def error_type(error: BaseException) -> str:

@@ -19,6 +19,7 @@ SHORTEST = 4
 """Characters below which a text cannot be told from others that happen to be the same."""
 
 _LINE_CHARS = 8
+_PIECE_CHARS = 4096
 _IN_URL = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://[^/?#@]*?:([^/?#]*)@")
 _IN_PAIRS = re.compile(r"(?:\A|[\s?&;])pass(?:word|wd)?\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&;]+)", re.IGNORECASE)
 
@@ -67,16 +68,16 @@ class Guarded:
     """The secrets of this process, in every form in which they might be said."""
 
     def __init__(self) -> None:
-        self._forms: frozenset[str] = frozenset()
+        self.forms: frozenset[str] = frozenset()
         self.pattern: re.Pattern[str] | None = None
 
     def add(self, secrets: Iterable[str]) -> None:
         """Know *secrets* as well."""
-        forms = self._forms.union(*(set(_forms(secret)) for secret in secrets))
-        if forms != self._forms:
+        forms = self.forms.union(*(set(_forms(secret)) for secret in secrets))
+        if forms != self.forms:
             # The longest first, so that a part of a secret never stands in the way of the whole.
             longest_first = sorted(forms, key=len, reverse=True)
-            self._forms, self.pattern = forms, re.compile("|".join(map(re.escape, longest_first)))
+            self.forms, self.pattern = forms, re.compile("|".join(map(re.escape, longest_first)))
 
 
 _guarded = Guarded()
@@ -91,6 +92,21 @@ def redacted(text: str) -> str:
     """*text* without any secret that this process knows."""
     pattern = _guarded.pattern
     return text if pattern is None else pattern.sub(MASK, text)
+
+
+def redacted_piece(text: str) -> str:
+    """*text*, which was cut out of a longer one, also without what is left of a secret at either end."""
+    text = redacted(text)
+    for form in _guarded.forms:
+        for size in range(min(len(form), len(text), _PIECE_CHARS), SHORTEST - 1, -1):
+            if text.endswith(form[:size]):
+                text = f"{text[:-size]}{MASK}"
+                break
+        for size in range(min(len(form), len(text), _PIECE_CHARS), SHORTEST - 1, -1):
+            if text.startswith(form[-size:]):
+                text = f"{MASK}{text[size:]}"
+                break
+    return text
 
 
 def redacted_json(value: Any) -> Any:

@@ -10,7 +10,17 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from cableway import redaction
-from cableway.redaction import Sealed, SecretText, guard, names_in, redacted, redacted_json, revealed, sealed
+from cableway.redaction import (
+    Sealed,
+    SecretText,
+    guard,
+    names_in,
+    redacted,
+    redacted_json,
+    redacted_piece,
+    revealed,
+    sealed,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +96,20 @@ def test_a_longer_secret_goes_before_one_that_is_part_of_it() -> None:
     guard(["word"])
     guard(["a-word-and-more"])
     assert redacted("x a-word-and-more y word") == "x *** y ***"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("no luck with hunter2-hun", "no luck with ***"),
+        ("ter2-hunter2 was said", "*** was said"),
+        ("hunter2-hunter2 and hunter2-h", "*** and ***"),
+        ("a hunt for hun", "a hunt for hun"),
+    ],
+)
+def test_what_is_left_of_a_secret_where_a_text_was_cut_is_masked(text: str, left: str) -> None:
+    guard(["hunter2-hunter2"])
+    assert redacted_piece(text) == left
 
 
 def test_json_is_masked_through_and_through() -> None:

@@ -21,7 +21,7 @@ def checked(path: str, **more: Any) -> PipelineDefinition:
     return check_document(document(path, **more), catalog=Catalog())
 
 
-LISTS = {"secrets": ["key", "db-dsn"], "env": ["REGION"], "parameters": {"day": {}}}
+LISTS: dict[str, Any] = {"secrets": ["key", "db-dsn"], "env": ["REGION"], "parameters": {"day": {}}}
 
 
 def test_listed_references_are_kept_as_they_are_written() -> None:
