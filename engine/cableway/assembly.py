@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from cableway.flow.pipeline import ETLPipeline
     from cableway.store.port import StageRecord
 
+LOOP_BLOCKED_S = 10.0
+"""A handler that holds up the event loop for so long is named in the log."""
+
 
 class Assembly:
     """One pipeline made runnable: blocs built, lanes chosen, inputs known.
@@ -67,6 +70,7 @@ class Assembly:
             stages=[self._stage_config(stage) for stage in self.definition.stages],
             enable_tracking=False,
             stats_interval_seconds=0,
+            loop_blocked_after_s=LOOP_BLOCKED_S,
         )
 
     def root(self) -> WorkItem:

@@ -77,6 +77,7 @@ async def test_the_handlers_error_arrives_as_it_was_with_its_stack(lane: str, se
         ("stop iteration", "handler", "StopIteration"),
     ],
 )
+@pytest.mark.fault("A3", "A4")
 async def test_what_cannot_cross_fails_that_unit_alone(
     lane: str, settings: dict[str, Any], fault: str, code: str, message: str
 ) -> None:
@@ -86,6 +87,7 @@ async def test_what_cannot_cross_fails_that_unit_alone(
         assert message in str(error)
 
 
+@pytest.mark.fault("A9")
 @pytest.mark.parametrize(("fault", "kind"), [("recursion", RecursionError), ("memory", MemoryError)])
 async def test_running_out_fails_that_unit_alone(
     lane: str, settings: dict[str, Any], fault: str, kind: type[Exception]
@@ -102,6 +104,7 @@ async def test_an_input_that_cannot_be_pickled_fails_that_unit_alone(lane: str, 
         assert await value(pool, 1) == 1
 
 
+@pytest.mark.fault("A9", "A19")
 async def test_items_over_their_limit_fail_both_ways(lane: str, settings: dict[str, Any]) -> None:
     async with running(lane, handlers.misbehave, max_item_bytes=1_000_000, **settings) as pool:
         sent, returned = await asyncio.gather(failure(pool, bytes(2_000_000)), failure(pool, "huge"))

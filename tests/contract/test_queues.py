@@ -168,7 +168,7 @@ async def test_many_givers_and_takers_lose_and_double_nothing(make: Make, size: 
         await asyncio.gather(*[give(start) for start in (0, 100, 200)])
         queue.close()
         taken = await asyncio.gather(*takers)
-    assert sorted(sum(taken, [])) == list(range(300))
+    assert sorted(item for each in taken for item in each) == list(range(300))
 
 
 # What the crossing adds: both of its sides.

@@ -46,6 +46,7 @@ class BreaksAt(ETLPipeline):
         return [WorkItem(n) for n in range(give)]
 
 
+@pytest.mark.fault("A12")
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("kind", ["generator", "async", "thread", "refill"])
 async def test_what_a_source_gave_before_it_raised_drains(kind: str) -> None:
@@ -69,10 +70,12 @@ async def test_what_a_source_gave_before_it_raised_drains(kind: str) -> None:
         assert made.calls == calls
 
 
+@pytest.mark.fault("A14")
 async def test_an_empty_source_is_an_empty_run() -> None:
     assert await run([(stage(), same)], []) == []
 
 
+@pytest.mark.fault("A14")
 @pytest.mark.parametrize("given", [None, [None], [1, None]])
 async def test_none_is_no_item(given: Any) -> None:
     class Gives(ETLPipeline):
@@ -273,6 +276,7 @@ async def test_a_fast_source_waits_for_a_slow_sink() -> None:
     assert max(behind) <= 5 + 5 + 5 + 3
 
 
+@pytest.mark.fault("A15")
 @pytest.mark.parametrize("workers", [1, 3])
 async def test_a_million_children_pass_queues_of_one(workers: int) -> None:
     async def many(item: WorkItem) -> Any:

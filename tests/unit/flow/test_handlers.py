@@ -161,6 +161,7 @@ async def test_whatever_a_handler_raises_is_the_items_failure_alone(lane: Execut
     assert [result.error for result in results if not result.success] == [error]
 
 
+@pytest.mark.fault("A9")
 async def test_unbounded_recursion_fails_the_item() -> None:
     def down(n: int) -> int:
         return down(n + 1)
@@ -182,6 +183,7 @@ async def test_a_handler_cancelled_from_inside_fails_its_item() -> None:
     assert "from inside" in str(error)
 
 
+@pytest.mark.fault("A1")
 @pytest.mark.promise("P12")
 async def test_one_of_ten_thousand_fails_alone() -> None:
     def act(data: int) -> int:

@@ -219,6 +219,7 @@ async def drive(plan: Plan, lives: Lives) -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(plan=plans())
+@pytest.mark.fault("A20")
 def test_items_add_up_and_the_run_ends(plan: Plan) -> None:
     lives = Lives()
     asyncio.run(drive(plan, lives))

@@ -231,6 +231,7 @@ async def test_what_is_over_the_bound_alone_still_gets_through() -> None:
     ("policy", "expected"),
     [("fail", {"succeeded": 3, "failed": 1}), ("skip", {"succeeded": 3, "skipped": 1}), ("allow", {"succeeded": 4})],
 )
+@pytest.mark.fault("A14")
 async def test_ids_that_are_on_their_way_already(policy: Any, expected: dict[str, int]) -> None:
     lives = Lives()
     items = [WorkItem(n, job_id=job_id) for n, job_id in enumerate(["a", "b", "a", "c"])]

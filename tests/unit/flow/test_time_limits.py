@@ -39,6 +39,7 @@ async def test_an_attempt_that_takes_too_long_fails_its_item() -> None:
     assert lives.faults == []
 
 
+@pytest.mark.fault("A5")
 @pytest.mark.promise("P13")
 async def test_a_handler_that_swallows_its_cancellation_is_abandoned() -> None:
     async def stubborn(item: WorkItem) -> WorkItem:
@@ -89,6 +90,7 @@ async def test_of_a_stream_each_value_has_its_time() -> None:
     assert error_codes(results) == {"timeout"}
 
 
+@pytest.mark.fault("A7")
 @pytest.mark.promise("P13")
 async def test_a_thread_that_hangs_is_left_behind_and_replaced() -> None:
     release = threading.Event()
@@ -144,6 +146,7 @@ async def test_a_generator_that_hangs_in_its_thread_fails_its_item() -> None:
         """,
     ],
 )
+@pytest.mark.fault("A5", "A7")
 def test_a_process_with_a_hanging_handler_still_exits(handler: str) -> None:
     script = textwrap.dedent(
         """

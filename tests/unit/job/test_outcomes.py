@@ -108,6 +108,7 @@ def test_what_names_a_column_is_told_in_full() -> None:
         ("0%", [], 0, "succeeded"),
     ],
 )
+@pytest.mark.fault("A1")
 def test_max_errors_is_a_count_or_a_share_of_the_items(
     max_errors: int | str, fail_on: list[int], code: int, state: str
 ) -> None:
@@ -124,6 +125,7 @@ def test_rows_that_were_held_for_the_whole_run_are_not_told_as_written_when_it_f
     assert (ran.code, ran.result.rows_out) == (3, 3)
 
 
+@pytest.mark.fault("A12")
 @pytest.mark.promise("P15")
 @pytest.mark.parametrize("own", [True, False])
 def test_a_source_that_raises_fails_the_run_once_what_it_gave_is_through(own: bool) -> None:
@@ -161,6 +163,7 @@ def test_a_bloc_that_cannot_start_fails_the_run_before_anything_moved() -> None:
     assert seen("multiply") == []
 
 
+@pytest.mark.fault("A17")
 def test_a_bloc_that_cannot_finish_fails_the_run_and_nothing_is_told_as_written() -> None:
     definition = pipeline(
         stage(bloc("numbers", batch_size=1)),
@@ -187,6 +190,7 @@ def test_an_error_that_nobody_foresaw_is_1_with_its_traceback_in_the_log(
     assert record.exc_info is not None
 
 
+@pytest.mark.fault("A7", "A13")
 @pytest.mark.parametrize("lane", ["thread", "async"])
 def test_a_run_that_takes_too_long_is_124_though_a_handler_hangs(lane: str) -> None:
     worker = bloc("multiply" if lane == "thread" else "multiply_async", hang_on=1)

@@ -33,6 +33,7 @@ def _from_3_14_on(request: pytest.FixtureRequest) -> None:
         need.python(3, 14)
 
 
+@pytest.mark.fault("A11")
 @pytest.mark.promise("P12")
 @pytest.mark.parametrize(("fault", "told"), [("fork", "fork not supported"), ("daemon", "daemon threads are disabled")])
 async def test_what_an_interpreter_may_not_do_fails_that_unit_and_it_is_replaced(fault: str, told: str) -> None:
@@ -52,6 +53,7 @@ async def test_an_extension_met_at_run_time_fails_that_unit_and_is_named() -> No
         assert "numpy does not load in a subinterpreter: use the process lane" in str(error)
 
 
+@pytest.mark.fault("A10")
 async def test_a_module_that_cannot_load_there_is_refused_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
