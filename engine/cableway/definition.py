@@ -264,7 +264,10 @@ def _bloc(document: Mapping[str, Any]) -> BlocDefinition:
 
 
 def _settings(document: Mapping[str, Any]) -> RunSettings:
-    return RunSettings(**{**document, "backoff": BackoffDefinition(**document.get("backoff", {}))})
+    fields = dict(document)
+    # A version that was stored before there was a back-off is read as well.
+    fields["backoff"] = BackoffDefinition(**fields.get("backoff", {}))
+    return RunSettings(**fields)
 
 
 def _parameter(document: Mapping[str, Any]) -> ParameterDefinition:
