@@ -31,8 +31,13 @@ def differences(before: Any, after: Any, pointer: str = "") -> Iterator[Change]:
         yield from _of_mappings(cast("Mapping[str, Any]", before), cast("Mapping[str, Any]", after), pointer)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _of_lists(cast("list[Any]", before), cast("list[Any]", after), pointer)
-    elif type(before) is not type(after) or before != after:
+    elif _kind(before) is not _kind(after) or before != after:
         yield Change(op="replace", pointer=pointer, before=before, after=after)
+
+
+def _kind(value: object) -> type[object]:
+    """1, 1.0 and True are equal, and in JSON three values."""
+    return type(value)
 
 
 def _of_mappings(before: Mapping[str, Any], after: Mapping[str, Any], pointer: str) -> Iterator[Change]:

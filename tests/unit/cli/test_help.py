@@ -13,8 +13,8 @@ import typer
 from cableway_handlers.cli import main
 from cableway_handlers.cli.app import app
 
-HEAVY = {"psycopg", "fastapi", "uvicorn", "pydantic", "pandas", "pyarrow", "opentelemetry", "httpx", "yaml", "culsans"}
-HEAVY |= {"rich", "asyncio", "cableway.storage", "cableway.job"}
+OTHERS = {"asyncio", "culsans", "fastapi", "httpx", "opentelemetry", "pandas", "psycopg", "pyarrow", "pydantic", "rich"}
+HEAVY = {*OTHERS, "uvicorn", "yaml", "cableway.job", "cableway.storage"}
 
 
 def commands(group: Any, *names: str) -> Iterator[tuple[str, ...]]:
