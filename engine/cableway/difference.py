@@ -27,17 +27,14 @@ def differences(before: Any, after: Any, pointer: str = "") -> Iterator[Change]:
     Members of a list that have names (stages, blocs) are compared by name, so that one more does not change
     all that follow; those that stand in another order are a ``move`` of the list, told by names.
     """
+    # 1, 1.0 and True are equal, and in JSON three values.
+    same_type = type(before) is type(after)
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         yield from _of_mappings(cast("Mapping[str, Any]", before), cast("Mapping[str, Any]", after), pointer)
     elif isinstance(before, list) and isinstance(after, list):
         yield from _of_lists(cast("list[Any]", before), cast("list[Any]", after), pointer)
-    elif _kind(before) is not _kind(after) or before != after:
+    elif not same_type or before != after:
         yield Change(op="replace", pointer=pointer, before=before, after=after)
-
-
-def _kind(value: object) -> type[object]:
-    """1, 1.0 and True are equal, and in JSON three values."""
-    return type(value)
 
 
 def _of_mappings(before: Mapping[str, Any], after: Mapping[str, Any], pointer: str) -> Iterator[Change]:
