@@ -21,6 +21,7 @@ from cableway.pointers import escaped
 from cableway.references import is_reference
 
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_UNKNOWN_KEY = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
 _SAID_OTHERWISE = {
     "missing": "is required",
     "unexpected_keyword_argument": "is not known here",
@@ -53,7 +54,9 @@ def config_faults(
         return None, limit_faults(config)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-    found = [detail for detail in details if not (references and is_reference(detail["input"]))]
+    # A key that is not known is none, whatever value it will have.
+    open_values = [detail["type"] not in _UNKNOWN_KEY and is_reference(detail["input"]) for detail in details]
+    found = [detail for detail, is_open in zip(details, open_values, strict=True) if not (references and is_open)]
     return None, list(faults_of(found, config))
 
 

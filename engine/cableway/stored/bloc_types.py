@@ -183,10 +183,16 @@ def _with_factories(schema: Any, config: type) -> JsonObject:
 
 def _version_of(bloc_type: type[Bloc]) -> str:
     """The version of the distribution that brings the type; empty for a module of nobody's."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    found = _distributions().get(bloc_type.__module__.partition(".")[0])
-    return version(found[0]) if found else ""
+    package = bloc_type.__module__.partition(".")[0]
+    # One that is installed for editing lists no packages, but mostly has the name of its own.
+    for name in (package, *_distributions().get(package, ())):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
 
 
 @cache

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from cableway.documents import limit_faults
 from cableway.errors import ConflictError, DefinitionError, Fault, TakenError, UnknownNameError
-from cableway.parameters import is_storable
 from cableway.store.storable import storable_text
 
 MAX_NAME_LENGTH = 100
@@ -46,10 +47,7 @@ def name_faults(name: Any, pointer: str = "/name") -> list[Fault]:
 
 def json_faults(value: Any, pointer: str) -> list[Fault]:
     """What keeps *value* from being stored as JSON, just as it is."""
-    if is_storable(value):
-        return []
-    message = "holds what is not stored: NaN, an infinity, a NUL, half a character, a type of its own, or is too deep"
-    return [Fault(pointer, "not_storable", message)]
+    return [replace(fault, pointer=pointer + fault.pointer) for fault in limit_faults(value)]
 
 
 def refuse(what: str, faults: Iterable[Fault]) -> None:

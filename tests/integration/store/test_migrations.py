@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cableway.errors import CredentialsError, SchemaVersionError, UnknownRunError
 from cableway.settings import DatabaseSettings
+from cableway.store import migrations as migrating
 from cableway.store.connect import connect
 from cableway.store.migrations import migrate, migrations
 from cableway.store.postgres import PostgresRunStore
 from cableway.store.session import Session
 from cableway.store.versions import SCHEMA_NUMBER
+from cableway.stored.versions import named_blocs
 from tests.fixtures.state import pipeline, store_version
 
 NAMES = [migration.name for migration in migrations()]
@@ -115,3 +119,37 @@ def test_a_role_without_the_right_is_told(database: str) -> None:
     with pytest.raises(CredentialsError, match="no right"):
         ensure(lowly)
     assert tables(replace(settings, schema="pg_catalog")) >= {"pg_class"}
+
+
+def test_what_was_stored_before_is_brought_along(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DatabaseSettings(url=database)
+    sources: list[Any] = [
+        {"name": "p", "stages": [["a"], ["b", "c"]]},
+        {"name": "p", "stages": ["a", {"blocs": ["d", "own", {"name": "e"}]}, {"name": "x"}], "blocs": {"own": {}}},
+        {"name": "p", "stages": []},
+        None,
+    ]
+    monkeypatch.setattr(migrating, "migrations", lambda: migrations()[:1])
+    with connect(settings) as connection:
+        assert migrate(connection, settings) == NAMES[:1]
+        connection.execute("INSERT INTO cableway.blocs (name, bloc_type, config) VALUES ('a', 'x', '{}')")
+        with connection.transaction():
+            connection.execute("INSERT INTO cableway.pipelines (name, active_version) VALUES ('p', 1)")
+            for version, source in enumerate(sources, 1):
+                connection.execute(
+                    "INSERT INTO cableway.pipeline_versions VALUES ('p', %s, '{}', 1, 'x', %s)",
+                    [version, None if source is None else json.dumps(source)],
+                )
+        monkeypatch.undo()
+        with pytest.raises(SchemaVersionError, match=r"at migration 1, .*: run `cableway migrate`"):
+            ensure(settings)
+        assert migrate(connection, settings) == NAMES[1:]
+        rows = connection.execute(
+            "SELECT previous_version AS previous, bloc_names FROM cableway.pipeline_versions ORDER BY version"
+        ).fetchall()
+        revisions = connection.execute("SELECT revision FROM cableway.blocs").fetchall()
+    assert [row["previous"] for row in rows] == [None, 1, 2, 3]
+    assert [sorted(row["bloc_names"]) for row in rows] == [["a", "b", "c"], ["a", "d"], [], []]
+    for row, source in zip(rows, sources, strict=True):
+        assert sorted(row["bloc_names"]) == (named_blocs(source) if source else [])
+    assert revisions == [{"revision": 1}]

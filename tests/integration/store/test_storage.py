@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,27 +11,7 @@ from cableway.runs import RunRequest
 from cableway.settings import DatabaseSettings, Settings
 from cableway.storage import DatabaseStorage, SavedVersion
 from tests.fixtures.state import pipeline, store_version
-
-
-@pytest.fixture
-def storage(state: DatabaseSettings) -> Iterator[DatabaseStorage]:
-    with DatabaseStorage.from_settings(Settings(database=state)) as storage:
-        yield storage
-
-
-@pytest.fixture
-def blocs(storage: DatabaseStorage) -> None:
-    storage.create_bloc("read", "csv_loader", config={"file_path": "data.csv"})
-    storage.create_bloc("double", "example_transformer", config={"factor": 2})
-    storage.create_bloc("triple", "example_transformer", config={"factor": 3})
-    storage.create_bloc("write", "postgres_exporter", config={"table_name": "out", "source_bloc": "double"})
-
-
-STAGES = [["read"], ["double", "triple"], ["write"]]
-
-
-def document(**changes: Any) -> dict[str, Any]:
-    return {"name": "numbers", "stages": STAGES, **changes}
+from tests.integration.store.conftest import STAGES, document
 
 
 @pytest.mark.usefixtures("blocs")

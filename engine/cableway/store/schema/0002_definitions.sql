@@ -25,6 +25,8 @@ SET bloc_names = ARRAY(
     WHERE NOT coalesce(v.source::jsonb -> 'blocs' ? (found #>> '{}'), false)
 )
 WHERE v.source IS NOT NULL;
+-- What is checked at the end of a transaction would keep later statements from the table.
+SET CONSTRAINTS ALL IMMEDIATE;
 
 CREATE INDEX versions_by_bloc ON pipeline_versions USING gin (bloc_names);
 
