@@ -261,6 +261,32 @@ def test_a13_a_fast_source_before_a_slow_sink_takes_no_memory() -> None:
     assert late < early * 1.1
 
 
+@pytest.mark.promise("P14")
+@pytest.mark.parametrize(
+    "many", [200_000, pytest.param(1_000_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)])]
+)
+def test_many_items_take_hardly_more_memory_than_few(many: int) -> None:
+    body = """
+    async def main():
+        stages = [StageConfig(name=name, workers=10) for name in "abc"]
+        config = ETLPipelineConfig(stages=stages, stats_interval_seconds=0, enable_tracking=False)
+        made = ETLPipeline(config, range(int(sys.argv[1])))
+        for stage in stages:
+            made.register_stage_handler(stage.name, same)
+        await made.run()
+        assert (await made.get_pipeline_stats())["completed_items"] == int(sys.argv[1])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+    asyncio.run(main())
+    """
+    peaks: list[int] = []
+    for items in (10_000, many):
+        done = script(body, str(items), within_s=300)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout))
+    assert peaks[1] <= peaks[0] * 1.2
+
+
 @pytest.mark.fault("A15")
 @pytest.mark.promise("P14")
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ async def test_a_generator_that_hangs_in_its_thread_fails_its_item() -> None:
     ],
 )
 @pytest.mark.fault("A5", "A7")
+@pytest.mark.promise("P13")
 def test_a_process_with_a_hanging_handler_still_exits(handler: str) -> None:
     script = textwrap.dedent(
         """

@@ -191,6 +191,7 @@ def test_an_error_that_nobody_foresaw_is_1_with_its_traceback_in_the_log(
 
 
 @pytest.mark.fault("A7", "A13")
+@pytest.mark.promise("P13")
 @pytest.mark.parametrize("lane", ["thread", "async"])
 def test_a_run_that_takes_too_long_is_124_though_a_handler_hangs(lane: str) -> None:
     worker = bloc("multiply" if lane == "thread" else "multiply_async", hang_on=1)
