@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -54,7 +54,7 @@ async def store_data(item: WorkItem) -> WorkItem:
 
 
 STAGES = ["fetch", "parse", "compute", *(["enrich"] if HAS_INTERPRETERS else []), "store"]
-HANDLERS = {
+HANDLERS: dict[str, Callable[..., Any]] = {
     "fetch": fetch_data, "parse": parse_data, "compute": compute_data, "enrich": enrich_data, "store": store_data,
 }  # fmt: skip
 SHAPES: dict[str, dict[str, Any]] = {
