@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from cableway.errors import ItemError, RunFailedError
-from cableway.flow.leash import Leash, leashed
+from cableway.flow.leash import Leash, close, leashed
 
 # How long a cancelled handler may take to clean up before it is abandoned.
 CLEANUP_S = 0.25
@@ -55,8 +55,15 @@ async def within(timeout_s: float, awaitable: Awaitable[Any], abandoned: Callabl
     It is cancelled then; when it swallows that, it is let go of, *abandoned* is called, and the caller
     goes on all the same.
     """
-    leash = Leash()
-    task = asyncio.get_running_loop().create_task(_leashed(awaitable, leash))
+    leash, attempt = Leash(), _caught(awaitable)
+    task = asyncio.get_running_loop().create_task(leashed(attempt, leash))
+
+    def let_go(_: object) -> None:  # a task cancelled before its first step began neither of them
+        close(attempt)
+        if isinstance(awaitable, Coroutine):
+            close(awaitable)
+
+    task.add_done_callback(let_go)
     try:
         done, _ = await asyncio.wait((task,), timeout=timeout_s)
     except asyncio.CancelledError:
@@ -71,10 +78,6 @@ async def within(timeout_s: float, awaitable: Awaitable[Any], abandoned: Callabl
     if good:
         return value
     raise value
-
-
-def _leashed(awaitable: Awaitable[Any], leash: Leash) -> Coroutine[Any, Any, tuple[bool, Any]]:
-    return leashed(_caught(awaitable), leash)
 
 
 async def end(task: asyncio.Task[Any], leash: Leash, abandoned: Callable[[], None]) -> None:

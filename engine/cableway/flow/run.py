@@ -17,7 +17,7 @@ from cableway.flow.build import Crew, Registered
 from cableway.flow.channel import Hand
 from cableway.flow.clock import Clock
 from cableway.flow.config import ETLPipelineConfig
-from cableway.flow.leash import Leash, leashed
+from cableway.flow.leash import Leash, close, leashed
 from cableway.flow.ledger import Ledger
 from cableway.flow.leftovers import Leftovers
 from cableway.flow.observer import FlowEnded, FlowStarted, Observer, Outcome
@@ -198,7 +198,9 @@ class FlowRun:
 
     def _spawn(self, serve: Callable[[Hand], Awaitable[None]], crew: Crew | None) -> asyncio.Task[None]:
         hand, leash = Hand(), Leash()
-        task = asyncio.get_running_loop().create_task(leashed(_awaited(serve, hand), leash))
+        work = _awaited(serve, hand)
+        task = asyncio.get_running_loop().create_task(leashed(work, leash))
+        task.add_done_callback(lambda _: close(work))  # a task cancelled before its first step never began it
         self._leashes[task] = leash
         if crew is not None:
             crew.tasks.add(task)
