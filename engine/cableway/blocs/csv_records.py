@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
+from cableway.blocs.tables import library
 from cableway.errors import SourceError
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -111,13 +112,12 @@ def cuts(stream: ByteStream, records: int, delimiter: str, *, record: int = 0, o
 
 def record_ends(data: bytes, separator: bytes) -> Any:
     """The index of each newline in *data* that ends a record; *data* begins with one."""
-    import numpy as np
-
-    codes: Any = np.frombuffer(data, np.uint8)
-    newlines: Any = np.flatnonzero(codes == _NEWLINE)
+    np = library("numpy")
+    codes = np.frombuffer(data, np.uint8)
+    newlines = np.flatnonzero(codes == _NEWLINE)
     if b'"' not in data:
         return newlines
-    quotes: Any = np.flatnonzero(codes == _QUOTE)
+    quotes = np.flatnonzero(codes == _QUOTE)
     opening = quotes[0::2]
     before = codes[opening[opening > 0] - 1]
     if np.isin(before, (separator[0], _NEWLINE, _RETURN, _QUOTE)).all():

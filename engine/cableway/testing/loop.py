@@ -57,7 +57,7 @@ class FakeLoop(asyncio.SelectorEventLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's
         """As any loop's; its threads are waited for in real time."""
-        ending = super().shutdown_default_executor
+        ending: Any = super().shutdown_default_executor  # takes a timeout from Python 3.12 on
         with self._clock.away():
             await (ending() if timeout is None else ending(timeout))
 

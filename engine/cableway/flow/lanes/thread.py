@@ -121,7 +121,8 @@ class ThreadPool:
 
     def _man(self) -> None:
         if self._collector is None:
-            self._collector = asyncio.get_running_loop().create_task(self._collect())
+            # In a context of its own: it is the pool's, and no task that a handler has left.
+            self._collector = asyncio.get_running_loop().create_task(self._collect(), context=contextvars.Context())
         if self._threads < min(self._in_hand, self._workers):
             self._threads += 1
             self._started += 1
