@@ -217,7 +217,6 @@ async def drive(plan: Plan, lives: Lives) -> None:
 
 @pytest.mark.fault("A20")
 @pytest.mark.promise("P10")
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(plan=plans())
 def test_items_add_up_and_the_run_ends(plan: Plan) -> None:
@@ -229,7 +228,6 @@ def test_items_add_up_and_the_run_ends(plan: Plan) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 @pytest.mark.fault("A20")
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(plan=plans())
 def test_items_add_up_ten_thousand_times(plan: Plan) -> None:
