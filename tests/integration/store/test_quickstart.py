@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +101,19 @@ def test_everything_can_be_read_changed_and_deleted() -> None:
         for rows in (storage.list_blocs(), storage.list_triggers(), storage.list_schedulers()):
             assert rows == ()
         assert storage.list_pipelines()[0].archived_at is not None
+
+
+def test_the_example_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "versions.md").read_text()
+    (code,) = re.findall("```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code, "versions.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == [
+        "replace /stages/0/blocs/0/config/file_path flights.csv 2013.csv",
+        "replace /description  of 2013",
+    ]
+    with DatabaseStorage.from_settings(get_settings()) as storage:
+        assert [(row.version, row.active) for row in storage.list_versions("flights")] == [
+            (3, False),
+            (2, True),
+            (1, False),
+        ]
