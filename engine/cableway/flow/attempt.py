@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from cableway.errors import ItemError, RunFailedError
 from cableway.flow.leash import Leash, close, leashed
@@ -61,7 +61,7 @@ async def within(timeout_s: float, awaitable: Awaitable[Any], abandoned: Callabl
     def let_go(_: object) -> None:  # a task cancelled before its first step began neither of them
         close(attempt)
         if isinstance(awaitable, Coroutine):
-            close(awaitable)
+            close(cast("Coroutine[Any, Any, Any]", awaitable))
 
     task.add_done_callback(let_go)
     try:
