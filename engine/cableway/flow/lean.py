@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cableway.flow.work import Work
 
 # Results that are data and cannot be anything else.
-_DATA = frozenset({dict, str, bytes, int, float, bool, tuple, set, frozenset})
+DATA = frozenset({dict, str, bytes, int, float, bool, tuple, set, frozenset})
 
 
 def is_lean(stage: Stage) -> bool:
@@ -42,7 +42,7 @@ def is_lean(stage: Stage) -> bool:
 async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PLR0912 - inlined for speed
     """Take what comes and work on it, until the queue has ended."""
     inbox, now, handler, turn = stage.inbox, stage.now_ns, stage.units[0].lean_handler, stage.ledger.turn
-    items, getters, (outbox, ready, room, takers) = inbox.items, inbox.getters, _outlet(stage)
+    items, getters, (outbox, ready, room, takers) = inbox.items, inbox.getters, outlet(stage)
     (begin, passed), book, succeed, give = _told(stage), _bookkeeper(stage), stage.succeed, ready.append
     take, followed, done, finished = items.popleft, stage.ledger.tracker is not None, 0, 0
     at = first = now()
@@ -51,7 +51,7 @@ async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PL
             if not items or at > turn.until_ns:
                 hand.item = None
                 done = finished = book(done, first, at, finished)
-                if not await _rest(stage):
+                if not await rest(stage):
                     return
                 at = first = now()
             hand.item = item = take()
@@ -65,10 +65,10 @@ async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PL
             try:
                 result = await handler(item)  # type: ignore[misc]  # is_lean has seen that there is one
             except BaseException as error:
-                result = _refusal(stage, error)
+                result = refusal(stage, error)
             ended = now()
             if result is not item:
-                if type(result) not in _DATA:
+                if type(result) not in DATA:
                     done = finished = book(done, first, at, finished)
                     at = first = await work.settle_value(hand, result, at, ended)
                     continue
@@ -91,7 +91,7 @@ async def serve(stage: Stage, work: Work, hand: Hand) -> None:  # noqa: C901, PL
         book(done, first, at, finished)
 
 
-def _outlet(stage: Stage) -> tuple[LoopChannel | None, deque[Any], int, deque[asyncio.Future[None]]]:
+def outlet(stage: Stage) -> tuple[LoopChannel | None, deque[Any], int, deque[asyncio.Future[None]]]:
     """The next stage's inbox, its items, its size and those that wait for items; None behind the last stage."""
     if stage.next is None:
         return None, deque(), 0, deque()
@@ -99,7 +99,7 @@ def _outlet(stage: Stage) -> tuple[LoopChannel | None, deque[Any], int, deque[as
     return outbox, outbox.items, outbox.size, outbox.getters
 
 
-async def _rest(stage: Stage) -> bool:
+async def rest(stage: Stage) -> bool:
     """Wait for an item, or only let others run where there is one; False when there never will be."""
     if stage.ledger.crowded:
         await stage.ledger.relief()
@@ -108,7 +108,7 @@ async def _rest(stage: Stage) -> bool:
     return await stage.inbox.wait()
 
 
-def _refusal(stage: Stage, error: BaseException) -> Refusal:
+def refusal(stage: Stage, error: BaseException) -> Refusal:
     """The item's failure, as a result; what ends the worker is raised again."""
     if is_ours(error):
         raise error

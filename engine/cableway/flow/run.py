@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from cableway.flow import lean
+from cableway.flow import lean, quick
 from cableway.flow.attempt import CLEANUP_S, SetupError
 from cableway.flow.audience import Audience
 from cableway.flow.build import Crew, Registered
@@ -170,7 +170,10 @@ class FlowRun:
 
     def _server(self, crew: Crew) -> Callable[[Hand], Awaitable[None]]:
         stage, work = crew.stage, crew.work
-        serve = partial(lean.serve, stage, work) if lean.is_lean(stage) else work.serve
+        serve: Callable[[Hand], Awaitable[None]] = work.serve
+        if lean.is_lean(stage):
+            followed = self.tracker is not None or self.audience.hears_hops
+            serve = partial(lean.serve if followed else quick.serve, stage, work)
         setup = stage.config.setup
         if setup is None or crew.pools or crew.thread_pools:
             return serve
