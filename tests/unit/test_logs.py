@@ -35,6 +35,12 @@ def failed(message: str) -> logging.LogRecord:
         return made
 
 
+@pytest.fixture(autouse=True)
+def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process may have named theirs."""
+    monkeypatch.setattr(logs, "_ids", {})
+
+
 @pytest.fixture
 def known_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_ids", {"run_id": "r1", "trace_id": "t1", "span_id": "s1"})

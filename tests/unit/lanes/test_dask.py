@@ -61,7 +61,8 @@ async def test_a_killed_workers_units_run_once_more_elsewhere(tmp_path: Path) ->
     heard = Heard()
     async with cluster(2) as options, running(LANE, handlers.die_once, heard=heard, options=options) as pool:
         assert await values(pool, [str(tmp_path / "one")]) == ["second"]
-        assert [jobs for _, jobs in heard.deaths] == [["j0"]]
+        # The word that it had begun may die with the worker, and then nobody knows in whose hands it was.
+        assert [jobs for _, jobs in heard.deaths] in ([["j0"]], [])
 
 
 async def test_the_neighbours_of_a_killed_worker_go_on(tmp_path: Path) -> None:
