@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from cableway.stopping import Signals
+from cableway.running.stopping import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cableway.opening import JobRequest
+    from cableway.running.opening import JobRequest
 
 USAGE = """\
 usage: python -m cableway RUN_ID
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None, signals: Signals | None = None) -> 
 def _request(words: list[str]) -> JobRequest:
     if not words:
         raise ValueError("which run? Give a run id, or 'run NAME'")
-    from cableway.opening import JobRequest
+    from cableway.running.opening import JobRequest
 
     if words[0] == "run":
         return _run_request(words[1:], JobRequest)
@@ -132,7 +132,7 @@ def _leave(code: int) -> None:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             # Python would try again and exit with a code of its own.
-            from cableway.report import silence
+            from cableway.running.report import silence
 
             silence(stream)
     sys.exit(code)

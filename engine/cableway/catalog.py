@@ -13,8 +13,8 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.definition import BlocDefinition, JsonObject
+from cableway.definitions.plugins import imported, installed, load_installed, types_of_modules
 from cableway.errors import DefinitionError, Fault
-from cableway.plugins import imported, installed, load_installed, types_of_modules
 from cableway.redaction import revealed, sealed
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Catalog:
 
     def normalise(self, name: str, config: Mapping[str, Any]) -> tuple[JsonObject, list[Fault]]:
         """*config* with the defaults of type *name* written out, or what is wrong with it, all of it."""
-        from cableway.configs import config_faults, written_out
+        from cableway.definitions.configs import config_faults, written_out
 
         bloc_type = self.load(name)
         made, faults = config_faults(self.adapter(bloc_type), config)
@@ -112,7 +112,7 @@ class Catalog:
         """
         from pydantic import PydanticUserError
 
-        from cableway.configs import adapter_of
+        from cableway.definitions.configs import adapter_of
 
         config_type = bloc_type.Config
         if config_type not in self._adapters:
@@ -124,7 +124,7 @@ class Catalog:
         return self._adapters[config_type]
 
     def _validated(self, bloc_type: type[Bloc], name: str, config: Mapping[str, Any]) -> Any:
-        from cableway.configs import config_faults
+        from cableway.definitions.configs import config_faults
 
         made, faults = config_faults(self.adapter(bloc_type), config, references=False)
         if made is not None:

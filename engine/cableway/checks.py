@@ -16,13 +16,13 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from cableway.catalog import Catalog
-from cableway.configs import adapter_of, faults_of
 from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition
-from cableway.documents import WrittenDocument, limit_faults, read_document
+from cableway.definitions.configs import adapter_of, faults_of
+from cableway.definitions.documents import WrittenDocument, limit_faults, read_document
+from cableway.definitions.meaning import judged
+from cableway.definitions.pointers import is_within, parts_of
+from cableway.definitions.unfolding import unfolded
 from cableway.errors import DefinitionError, Fault
-from cableway.meaning import judged
-from cableway.pointers import is_within, parts_of
-from cableway.unfolding import unfolded
 
 __all__ = ["check_definition", "check_document", "read_document"]
 

@@ -14,8 +14,6 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
-from cableway.assembly import Assembly
-from cableway.attempt import Attempt, Worked
 from cableway.blocs.kinds import Bloc, Resources
 from cableway.catalog import Catalog
 from cableway.context import RunFacts
@@ -30,20 +28,22 @@ from cableway.errors import (
     RunCancelledError,
 )
 from cableway.logs import name_the_run, set_up_logging
-from cableway.opening import JobRequest, Opened, open_run
-from cableway.output_folder import make_output_folder
 from cableway.progress import Progress
 from cableway.redaction import names_in, redacted, redacted_json
 from cableway.references import with_references
-from cableway.report import complain, exit_code_of, final_line, lack_of, problem_of, say, state_of
+from cableway.running.assembly import Assembly
+from cableway.running.attempt import Attempt, Worked
+from cableway.running.opening import JobRequest, Opened, open_run
+from cableway.running.output_folder import make_output_folder
+from cableway.running.report import complain, exit_code_of, final_line, lack_of, problem_of, say, state_of
+from cableway.running.stopping import Signals, Stop
+from cableway.running.threads import run_to_end
 from cableway.secret_sources import SecretSources
 from cableway.settings import Settings, environment, read_settings
-from cableway.stopping import Signals, Stop
 from cableway.store.heartbeat import Heartbeat
 from cableway.store.port import Claimed, Ended, Held, RunRecord, RunResult, RunState, SpanRow
 from cableway.telemetry.run import RunTelemetry
 from cableway.telemetry.settings import TelemetrySettings
-from cableway.threads import run_to_end
 
 __all__ = ["JobRequest", "run_job"]
 

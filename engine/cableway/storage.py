@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cableway.catalog import Catalog
 from cableway.definition import PipelineDefinition
-from cableway.difference import Change, differences
+from cableway.definitions.difference import Change, differences
 from cableway.errors import CablewayError
 from cableway.runs import RecordedRun, RunRequest, record_run
 from cableway.settings import DatabaseSettings, Settings
@@ -296,7 +296,7 @@ class DatabaseStorage:
     def add_trigger_listener(self, callback: Callable[[TriggerChange], object]) -> Callable[[], None]:
         """Call *callback* after each change that this storage makes to a trigger or a scheduler; return how to stop it.
 
-        The change holds whatever the callback does. `cableway.watching.TriggerWatch` hears of others' changes too.
+        The change holds whatever the callback does. `cableway.stored.watching.TriggerWatch` hears of others'.
         """
         self._listeners.append(callback)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from cableway.blocs import AggregateBloc, CsvLoaderBloc, ExampleTransformerBloc, PassThroughBloc, PostgresExporterBloc
-from cableway.configs import adapter_of, config_faults, written_out
-from cableway.json_schema import fitted
+from cableway.definitions.configs import adapter_of, config_faults, written_out
+from cableway.definitions.json_schema import fitted
 
 
 class Colour(enum.StrEnum):

@@ -8,7 +8,7 @@ import pytest
 
 from cableway.context import RunFacts
 from cableway.errors import DefinitionError, ResourceError, SettingsError
-from cableway.output_folder import make_output_folder
+from cableway.running.output_folder import make_output_folder
 from cableway.store.ids import new_id
 
 FACTS = RunFacts(

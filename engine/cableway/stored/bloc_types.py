@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cableway.catalog import Catalog
 from cableway.definition import BlocDefinition, JsonObject
+from cableway.definitions.json_schema import fitted
 from cableway.errors import DefinitionError, Fault
-from cableway.json_schema import fitted
 from cableway.store.executor import Step, Steps
 from cableway.store.reading import BlocTypeRow, read_bloc_types
 from cableway.stored.names import json_text

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cableway.catalog import Catalog
+from cableway.definitions.pointers import escaped
 from cableway.errors import DefinitionError, Fault
-from cableway.pointers import escaped
 from cableway.store.executor import Step, Steps
 from cableway.store.reading import BlocRow, read_blocs, read_version
 from cableway.store.storable import storable_text

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-from cableway.documents import limit_faults
+from cableway.definitions.documents import limit_faults
 from cableway.errors import ConflictError, DefinitionError, Fault, TakenError, UnknownNameError
 from cableway.store.storable import storable_text
 

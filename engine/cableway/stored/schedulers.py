@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, get_args
 
-from cableway.cron_grammar import zone_fault
+from cableway.definitions.cron_grammar import zone_fault
 from cableway.errors import Fault
 from cableway.store.executor import Step, Steps
 from cableway.store.reading import Catchup, DstGap, Overlap, SchedulerRow, read_schedulers, read_triggers

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cableway.cron_grammar import CronError, parse_cron
 from cableway.definition import TriggerDefinition
+from cableway.definitions.cron_grammar import CronError, parse_cron
+from cableway.definitions.pointers import escaped
 from cableway.errors import Fault, TakenError
-from cableway.pointers import escaped
 from cableway.store.executor import Step, Steps
 from cableway.store.reading import TriggerRow, read_schedulers, read_triggers
 from cableway.stored.names import (

@@ -85,7 +85,7 @@ def built_bloc(bloc: Bloc | type[Bloc] | str, config: Mapping[str, Any], catalog
 
 
 def _of_class(bloc_type: type[Bloc], config: Mapping[str, Any]) -> Bloc:
-    from cableway.configs import adapter_of, config_faults
+    from cableway.definitions.configs import adapter_of, config_faults
 
     made, faults = config_faults(adapter_of(bloc_type.Config), config, references=False)
     if made is not None:

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cableway.assembly import Assembly
-from cableway.attempt import Attempt, Worked
 from cableway.blocs.kinds import Bloc, ExporterBloc, LoaderBloc, Resources
 from cableway.catalog import Catalog
 from cableway.checks import check_definition, check_document, read_document
 from cableway.context import RunFacts
 from cableway.definition import Lane, PipelineDefinition, StageDefinition
 from cableway.errors import CablewayError
-from cableway.placing import is_async, method_of
 from cableway.redaction import names_in
 from cableway.references import with_references
-from cableway.report import exit_code_of, problem_of, state_of
+from cableway.running.assembly import Assembly
+from cableway.running.attempt import Attempt, Worked
+from cableway.running.placing import is_async, method_of
+from cableway.running.report import exit_code_of, problem_of, state_of
+from cableway.running.stopping import Stop
 from cableway.secret_sources import SecretSources
-from cableway.stopping import Stop
 from cableway.store.memory import MemoryRun, MemoryRunStore
 from cableway.store.port import Claimed, RunResult
 from cableway.telemetry.run import RunTelemetry

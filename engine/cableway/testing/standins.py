@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from cableway.blocs.kinds import Bloc, ExporterBloc, LoaderBloc, Resources, TransformerBloc
 from cableway.context import RunContext
-from cableway.tally import rows_in
+from cableway.running.tally import rows_in
 
 Answer = Callable[[Any], Any]
 Replacement = Any

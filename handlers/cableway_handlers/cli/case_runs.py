@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.blocs.tables import is_tabular, to_arrow
-from cableway.excerpt import inputs_of
+from cableway.definitions.pointers import escaped
 from cableway.parameters import checked_parameters
-from cableway.pointers import escaped
 from cableway.redaction import names_in
 from cableway.references import with_references
+from cableway.running.excerpt import inputs_of
 from cableway.secret_sources import SecretSources
 from cableway.settings import get_environment, get_settings
 from cableway.store.storable import storable_json

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cableway.catalog import Catalog
 from cableway.checks import check_document
-from cableway.documents import read_document
+from cableway.definitions.documents import read_document
 from cableway.errors import EXIT_OK, EXIT_RUN_FAILED, DefinitionError, Fault
 from cableway.settings import get_settings
 from cableway_handlers.cli import screen

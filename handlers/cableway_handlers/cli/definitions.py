@@ -94,7 +94,7 @@ def schema(out: Path | None, *, json: bool) -> None:
     """Print the JSON Schema of a pipeline document, or write it to *out*."""
     from json import dumps
 
-    from cableway.document_schema import pipeline_schema
+    from cableway.definitions.document_schema import pipeline_schema
 
     described = pipeline_schema(Catalog(get_settings().blocs))
     if out is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cableway.checks import check_document
-from cableway.documents import MAX_BYTES, read_document
+from cableway.definitions.documents import MAX_BYTES, read_document
 from cableway.errors import DefinitionError, Fault
 
 if TYPE_CHECKING:

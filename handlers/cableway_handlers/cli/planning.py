@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cableway.difference import Change, differences
+from cableway.definitions.difference import Change, differences
 
 if TYPE_CHECKING:
     from cableway.definition import JsonObject, PipelineDefinition

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from cableway.errors import EXIT_BUG, UsageError
-from cableway.opening import JobRequest
+from cableway.running.opening import JobRequest
 from cableway.runs import RunRequest
 from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.workplace import workplace

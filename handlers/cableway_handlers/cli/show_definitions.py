@@ -11,7 +11,7 @@ from cableway_handlers.cli.screen import console, count, plain, print_table, say
 
 if TYPE_CHECKING:
     from cableway.definition import PipelineDefinition
-    from cableway.difference import Change
+    from cableway.definitions.difference import Change
     from cableway.store.reading import PipelineRow, VersionEntry
     from cableway_handlers.cli.planning import Plan
 

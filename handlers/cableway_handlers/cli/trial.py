@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cableway.errors import UsageError
-from cableway.excerpt import Excerpt
-from cableway.opening import JobRequest, open_run
+from cableway.running.excerpt import Excerpt
+from cableway.running.opening import JobRequest, open_run
+from cableway.running.stopping import Signals
 from cableway.settings import get_environment, read_settings
-from cableway.stopping import Signals
 from cableway.store.memory import MemoryRun, MemoryRunStore
 from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.workplace import workplace

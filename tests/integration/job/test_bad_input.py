@@ -209,9 +209,9 @@ def test_a_wrong_command_line_is_2(stored: State) -> None:
 def test_a_bug_is_1_with_its_traceback(stored: State, tmp_path: Path) -> None:
     (tmp_path / "broken_blocs.py").write_text(
         "from tests.unit.job.blocs import *\n"
-        "import cableway.verdict\n"
+        "import cableway.running.verdict\n"
         "def broken(*args): raise ZeroDivisionError('canary')\n"
-        "cableway.verdict.Verdict.counts = broken\n"
+        "cableway.running.verdict.Verdict.counts = broken\n"
     )
     run_id = stored.record(NOOP)
     env = environment(stored.url, CABLEWAY_BLOCS="broken_blocs")

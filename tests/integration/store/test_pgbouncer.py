@@ -29,7 +29,7 @@ from cableway.store.port import Claimed, DeadLetter, Held, RunResult, RunState, 
 from cableway.store.postgres import PostgresRunStore
 from cableway.store.reading import read_dead_letters, read_run, read_spans
 from cableway.store.session import Session
-from cableway.watching import TriggerWatch
+from cableway.stored.watching import TriggerWatch
 from tests.fixtures.pgbouncer import PgBouncer, running_pgbouncer
 from tests.fixtures.postgres import Postgres
 from tests.fixtures.state import pipeline, store_version

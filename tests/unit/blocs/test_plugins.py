@@ -14,9 +14,9 @@ from cableway.blocs.kinds import TransformerBloc
 from cableway.catalog import Catalog
 from cableway.checks import check_document
 from cableway.definition import BlocDefinition
-from cableway.document_schema import pipeline_schema
+from cableway.definitions.document_schema import pipeline_schema
+from cableway.definitions.plugins import checked_type
 from cableway.errors import DefinitionError
-from cableway.plugins import checked_type
 from tests import need
 
 PROJECT = """\

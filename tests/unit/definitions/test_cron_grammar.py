@@ -5,7 +5,7 @@ import time
 import pytest
 from croniter import croniter
 
-from cableway.cron_grammar import CronError, parse_cron, zone_fault
+from cableway.definitions.cron_grammar import CronError, parse_cron, zone_fault
 
 REFUSED = [
     "",

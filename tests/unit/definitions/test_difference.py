@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cableway.difference import differences
+from cableway.definitions.difference import differences
 
 BEFORE: dict[str, list[dict[str, Any]]] = {
     "stages": [

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from cableway.blocs.kinds import TransformerBloc
-from cableway.bounds import BOUNDS, Bound
 from cableway.catalog import BUILT_IN, Catalog
 from cableway.checks import check_document, read_document
 from cableway.definition import JsonObject
-from cableway.document_schema import pipeline_schema
+from cableway.definitions.bounds import BOUNDS, Bound
+from cableway.definitions.document_schema import pipeline_schema
 from cableway.errors import DefinitionError
 from cableway.examples import build_example_pipeline
 from tests.unit.blocs.test_checks import GOOD

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cableway.bounds import MAX_TRIES
 from cableway.catalog import Catalog
 from cableway.checks import MAX_BLOCS, check_document, read_document
-from cableway.document_schema import pipeline_schema
-from cableway.documents import MAX_BYTES, MAX_DEPTH
+from cableway.definitions.bounds import MAX_TRIES
+from cableway.definitions.document_schema import pipeline_schema
+from cableway.definitions.documents import MAX_BYTES, MAX_DEPTH
 from tests.unit.definitions.checking import check, faults_of, inline, pipeline
 
 PAGE = (Path(__file__).parents[3] / "docs/pipelines.md").read_text(encoding="utf-8")

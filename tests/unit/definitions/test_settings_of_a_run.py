@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cableway.bounds import BOUNDS, MAX_TRIES, Bound
 from cableway.definition import BackoffDefinition, BatchDefinition, RetryDefinition, RunSettings, StageDefinition
+from cableway.definitions.bounds import BOUNDS, MAX_TRIES, Bound
 from tests.unit.definitions.checking import check, faults_of, inline, pipeline, staged
 
 PLACES: dict[type, tuple[str, str]] = {

@@ -10,9 +10,9 @@ from cableway.catalog import Catalog
 from cableway.checks import check_document
 from cableway.definition import PipelineDefinition
 from cableway.job import run_opened
-from cableway.opening import Opened
+from cableway.running.opening import Opened
+from cableway.running.stopping import Signals
 from cableway.settings import read_settings
-from cableway.stopping import Signals
 from cableway.store.memory import MemoryRun, MemoryRunStore
 from cableway.store.port import DeadLetter, RunResult
 from tests.unit.job import blocs

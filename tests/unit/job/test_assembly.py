@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from cableway.assembly import Assembly
 from cableway.catalog import Catalog
 from cableway.context import RunFacts
 from cableway.definition import PipelineDefinition
@@ -16,6 +15,7 @@ from cableway.flow.bloc import Merge, StageBloc
 from cableway.flow.config import ExecutionType
 from cableway.flow.pipeline import ETLPipeline
 from cableway.items import WorkItem
+from cableway.running.assembly import Assembly
 from tests.unit.job.running import MODULE, bloc, pipeline, run, seen, stage
 
 FACTS = RunFacts(run_id="r", pipeline="p")

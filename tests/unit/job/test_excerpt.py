@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cableway.excerpt import Excerpt
 from cableway.job import run_opened
-from cableway.opening import JobRequest, open_run
+from cableway.running.excerpt import Excerpt
+from cableway.running.opening import JobRequest, open_run
 from cableway.settings import Settings
 from cableway.store.memory import MemoryRunStore
 from cableway.store.port import RunResult

@@ -14,9 +14,9 @@ import pytest
 from cableway.definition import PipelineDefinition
 from cableway.errors import LeaseLostError, UnavailableError
 from cableway.job import run_opened
-from cableway.opening import Opened
+from cableway.running.opening import Opened
+from cableway.running.stopping import Signals
 from cableway.settings import read_settings
-from cableway.stopping import Signals
 from cableway.store.memory import MemoryRunStore
 from cableway.store.port import Lease
 from tests.unit.job import blocs
@@ -336,7 +336,7 @@ def test_before_there_is_a_run_a_signal_ends_the_process(signals: Signals) -> No
 def test_the_second_signal_ends_the_process_at_once(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
     drained: list[bool] = []
-    monkeypatch.setattr("cableway.stopping.os._exit", left.append)
+    monkeypatch.setattr("cableway.running.stopping.os._exit", left.append)
     signals.drain_by(lambda: drained.append(True))
     signal.raise_signal(signal.SIGTERM)
     assert (drained, left) == ([True], [])
@@ -389,7 +389,7 @@ def test_dead_letters_that_cannot_be_stored_end_the_run_with_75_and_nothing_is_c
 
 
 def test_dead_letters_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cableway.letters.STORE_EVERY_S", 0.01)
+    monkeypatch.setattr("cableway.running.letters.STORE_EVERY_S", 0.01)
     store = Flaky(letters=1)
 
     def go_on() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cableway import __main__, report
+from cableway import __main__
 from cableway.definition import BlocDefinition, PipelineDefinition, StageDefinition
 from cableway.errors import (
     DefinitionError,
@@ -24,14 +24,15 @@ from cableway.errors import (
     RunCancelledError,
 )
 from cableway.items import WorkItem
-from cableway.joining import joined, joined_members
-from cableway.letters import KEPT_AT_MOST, PAYLOAD_LIMIT, DeadLetterBox, payload_of
-from cableway.opening import JobRequest
 from cableway.references import with_references
-from cableway.stopping import Signals, Stop
+from cableway.running import report
+from cableway.running.joining import joined, joined_members
+from cableway.running.letters import KEPT_AT_MOST, PAYLOAD_LIMIT, DeadLetterBox, payload_of
+from cableway.running.opening import JobRequest
+from cableway.running.stopping import Signals, Stop
+from cableway.running.tally import RowCounts, rows_in
+from cableway.running.threads import called, in_thread, run_to_end
 from cableway.store.port import RunResult, RunState
-from cableway.tally import RowCounts, rows_in
-from cableway.threads import called, in_thread, run_to_end
 
 Capture = pytest.CaptureFixture[str]
 
@@ -154,7 +155,7 @@ def test_a_box_keeps_so_many_letters_and_counts_the_rest() -> None:
 
 
 def test_letters_that_weigh_too_much_are_kept_without_their_payload(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cableway.letters.KEPT_BYTES", 100)
+    monkeypatch.setattr("cableway.running.letters.KEPT_BYTES", 100)
     box = DeadLetterBox()
     for _ in range(3):
         box.item_failed(WorkItem("x" * 40), "s", "b", ValueError("x"), 1, 0)
@@ -284,7 +285,7 @@ def _say_nothing(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
 
 
 def test_a_task_that_swallows_its_cancellation_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cableway.threads.LEFTOVERS_S", 0.05)
+    monkeypatch.setattr("cableway.running.threads.LEFTOVERS_S", 0.05)
     swallowed: list[int] = []
 
     async def stubborn() -> None:

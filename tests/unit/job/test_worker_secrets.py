@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cableway.assembly import Assembly
 from cableway.blocs.worker import build_in_house
 from cableway.catalog import Catalog
 from cableway.checks import check_document
@@ -16,9 +15,10 @@ from cableway.errors import DefinitionError
 from cableway.flow.config import ExecutionType
 from cableway.flow.lanes.protocol import HandlerFactory
 from cableway.flow.pipeline import ETLPipeline
-from cableway.placing import worker_target
 from cableway.redaction import redacted
 from cableway.references import with_references
+from cableway.running.assembly import Assembly
+from cableway.running.placing import worker_target
 from cableway.secret_sources import SecretSources
 from tests.unit.job.running import MODULE, bloc, stage
 

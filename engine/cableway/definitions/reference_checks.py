@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from typing import Any, cast
 
 from cableway.definition import PipelineDefinition
+from cableway.definitions.pointers import escaped
 from cableway.errors import Fault
-from cableway.pointers import escaped
 from cableway.references import Referable, unlisted_secret, unlisted_variable
 from cableway.secret_sources import OWN
 

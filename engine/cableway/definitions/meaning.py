@@ -9,18 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cableway.bounds import bound_faults
 from cableway.catalog import Catalog
 from cableway.definition import BlocDefinition, PipelineDefinition
+from cableway.definitions.bounds import bound_faults
+from cableway.definitions.pointers import escaped
+from cableway.definitions.reference_checks import listing_faults, reference_faults
+from cableway.definitions.streams import with_batch_size
+from cableway.definitions.triggers import trigger_faults
+from cableway.definitions.unfolding import RESERVED_STAGES
+from cableway.definitions.wiring import wiring_faults
 from cableway.errors import DefinitionError, Fault
 from cableway.parameters import default_faults
-from cableway.pointers import escaped
-from cableway.reference_checks import listing_faults, reference_faults
 from cableway.references import Referable
-from cableway.streams import with_batch_size
-from cableway.triggers import trigger_faults
-from cableway.unfolding import RESERVED_STAGES
-from cableway.wiring import wiring_faults
 
 if TYPE_CHECKING:
     from cableway.blocs.kinds import Bloc

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from cableway.definition import BlocDefinition, JsonObject
+from cableway.definitions.nearness import Nearness
+from cableway.definitions.pointers import escaped
 from cableway.errors import Fault
-from cableway.nearness import Nearness
-from cableway.pointers import escaped
 
 RESERVED_STAGES = frozenset({"created", "completed", "error"})
 

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from cableway import tally
 from cableway.blocs.kinds import Bloc, ExporterBloc, TransformerBloc
 from cableway.blocs.tables import view_of
 from cableway.context import RunContext, RunFacts
@@ -23,9 +22,10 @@ from cableway.flow.config import Batch, ETLPipelineConfig, ExecutionType, Gather
 from cableway.flow.lanes.protocol import HandlerFactory
 from cableway.items import WorkItem
 from cableway.logs import plan_for_workers
-from cableway.placing import lane_of, local_handler, worker_target
-from cableway.readers import Readers
-from cableway.tally import RowCounts
+from cableway.running import tally
+from cableway.running.placing import lane_of, local_handler, worker_target
+from cableway.running.readers import Readers
+from cableway.running.tally import RowCounts
 
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition, StageDefinition
@@ -121,7 +121,7 @@ class Assembly:
         """What each bloc made of *item*; the members of a batch are joined when one of its blocs first looks."""
         data: Any = item.data
         if isinstance(data, list):
-            from cableway.joining import joined_members
+            from cableway.running.joining import joined_members
 
             item.data = data = joined_members(cast("list[dict[str, Any]]", data), self.readers.sides)
         return cast("dict[str, Any]", data)

@@ -63,7 +63,7 @@ class Excerpt:
         self, definition: PipelineDefinition, build: Callable[[BlocDefinition], Bloc]
     ) -> tuple[PipelineDefinition, dict[str, Bloc]]:
         """The blocs of *definition*, with others in place of some, and *definition* with the lanes of those."""
-        from cableway.understudies import lane_beside, understudy
+        from cableway.running.understudies import lane_beside, understudy
 
         blocs: dict[str, Bloc] = {}
         stages: list[StageDefinition] = []

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cableway.assembly import Assembly
 from cableway.blocs.kinds import Bloc, Ending, ExporterBloc, LoaderBloc
 from cableway.errors import (
     CablewayError,
@@ -30,11 +29,12 @@ from cableway.errors import (
 from cableway.flow.clock import Clock
 from cableway.flow.observer import Observer
 from cableway.flow.pipeline import ETLPipeline
-from cableway.letters import DeadLetterBox, LetterPost
-from cableway.report import full_words_of, lack_of
-from cableway.stopping import Stop
-from cableway.threads import called
-from cableway.verdict import Verdict
+from cableway.running.assembly import Assembly
+from cableway.running.letters import DeadLetterBox, LetterPost
+from cableway.running.report import full_words_of, lack_of
+from cableway.running.stopping import Stop
+from cableway.running.threads import called
+from cableway.running.verdict import Verdict
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from cableway.definition import JsonObject
+from cableway.definitions.pointers import escaped, parts_of
 from cableway.errors import DefinitionError, Fault
-from cableway.pointers import escaped, parts_of
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
@@ -40,7 +40,7 @@ class WrittenDocument(dict[str, Any]):
         """The line (from 1) of what *pointer* leads to, or of the last on the way that is there; None in TOML."""
         if self._kind == "TOML":
             return None
-        from cableway.yaml_documents import line_in, node_tree
+        from cableway.definitions.yaml_documents import line_in, node_tree
 
         if self._root is None:
             # A JSON text is a YAML one as well.
@@ -220,7 +220,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> JsonObject:
 def _from_yaml(text: str) -> Any:
     import yaml
 
-    from cableway.yaml_documents import parse_yaml
+    from cableway.definitions.yaml_documents import parse_yaml
 
     try:
         return parse_yaml(text)

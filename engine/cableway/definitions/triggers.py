@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from cableway.cron_grammar import CronError, parse_cron, zone_fault
 from cableway.definition import PipelineDefinition, TriggerDefinition
+from cableway.definitions.cron_grammar import CronError, parse_cron, zone_fault
+from cableway.definitions.pointers import escaped
 from cableway.errors import Fault, ParameterError
 from cableway.parameters import checked_parameters
-from cableway.pointers import escaped
 
 HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 """A trigger's name: it stands in a webhook's address."""

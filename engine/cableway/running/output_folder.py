@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cableway.errors import DefinitionError, Fault, SettingsError
-from cableway.report import lack_of
+from cableway.running.report import lack_of
 
 if TYPE_CHECKING:
     from cableway.context import RunFacts

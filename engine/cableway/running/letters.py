@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 from cableway.errors import CablewayError, ItemError, LeaseLostError, RecordError
 from cableway.flow.observer import Observer
 from cableway.redaction import redacted, redacted_json, redacted_piece
+from cableway.running.threads import in_thread
 from cableway.store.port import DeadLetter
 from cableway.store.storable import storable_json
-from cableway.threads import in_thread
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
-    from cableway.stopping import Stop
+    from cableway.running.stopping import Stop
     from cableway.store.port import Lease, RunStore
 
 log = logging.getLogger("cableway.job")

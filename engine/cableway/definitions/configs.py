@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from cableway.definition import JsonObject
-from cableway.documents import limit_faults
+from cableway.definitions.documents import limit_faults
+from cableway.definitions.pointers import escaped
 from cableway.errors import Fault
-from cableway.pointers import escaped
 from cableway.references import is_reference
 
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)

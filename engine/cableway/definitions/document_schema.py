@@ -11,14 +11,14 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from cableway.bounds import BOUNDS, SHARE
 from cableway.catalog import Catalog
-from cableway.configs import adapter_of
-from cableway.cron_grammar import MAX_LENGTH
 from cableway.definition import JsonObject, PipelineDefinition
-from cableway.meaning import FOLDER, MAX_NAME, PARAMETER
-from cableway.reference_checks import SECRET, VARIABLE
-from cableway.triggers import HOOK_NAME
+from cableway.definitions.bounds import BOUNDS, SHARE
+from cableway.definitions.configs import adapter_of
+from cableway.definitions.cron_grammar import MAX_LENGTH
+from cableway.definitions.meaning import FOLDER, MAX_NAME, PARAMETER
+from cableway.definitions.reference_checks import SECRET, VARIABLE
+from cableway.definitions.triggers import HOOK_NAME
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NAME: Mapping[str, Any] = {"minLength": 1, "maxLength": MAX_NAME, "pattern": r"^[^/\s]([^/\t\n\r]*[^/\s])?$"}

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from cableway.definition import JsonObject
+from cableway.definitions.pointers import escaped
 from cableway.errors import Fault
-from cableway.pointers import escaped
 from cableway.references import is_reference
 
 _TYPES: Mapping[str, Callable[[Any], bool]] = {

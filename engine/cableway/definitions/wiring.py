@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cableway.definition import BlocDefinition, PipelineDefinition, StageDefinition
+from cableway.definitions.nearness import Nearness
 from cableway.errors import Fault
-from cableway.nearness import Nearness
 from cableway.references import is_reference
 
 if TYPE_CHECKING:

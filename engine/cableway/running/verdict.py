@@ -16,11 +16,11 @@ from cableway.errors import (
     SourceError,
 )
 from cableway.flow.observer import FlowEnded, Observer, Outcome
-from cableway.report import lack_of, words_of
+from cableway.running.report import lack_of, words_of
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
-    from cableway.stopping import Stop
+    from cableway.running.stopping import Stop
 
 
 @dataclass(frozen=True, slots=True)

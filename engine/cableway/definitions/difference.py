@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from cableway.pointers import escaped
+from cableway.definitions.pointers import escaped
 
 _Named = dict[str, tuple[int, Any]]
 

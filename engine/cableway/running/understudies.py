@@ -8,14 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.blocs.kinds import LOCAL_LANES, Bloc, Ending, ExporterBloc, LoaderBloc, Resources
-from cableway.letters import payload_of
-from cableway.placing import is_async, method_of
-from cableway.tally import rows_in
+from cableway.running.letters import payload_of
+from cableway.running.placing import is_async, method_of
+from cableway.running.tally import rows_in
 
 if TYPE_CHECKING:
     from cableway.context import RunContext
     from cableway.definition import BlocDefinition, JsonObject, Lane, StageDefinition
-    from cableway.excerpt import Excerpt
+    from cableway.running.excerpt import Excerpt
 
 SAMPLE_ROWS = 3
 """Rows that a dry run shows of what an exporter would have written."""

@@ -12,7 +12,7 @@ from cableway.errors import UsageError
 if TYPE_CHECKING:
     from cableway.catalog import Catalog
     from cableway.definition import PipelineDefinition
-    from cableway.excerpt import Excerpt
+    from cableway.running.excerpt import Excerpt
     from cableway.settings import Settings
     from cableway.store.port import RunStore
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cableway.definition import PipelineDefinition
+from cableway.definitions.wiring import config_keys
 from cableway.errors import Fault
-from cableway.wiring import config_keys
 
 if TYPE_CHECKING:
     from cableway.blocs.kinds import Bloc
