@@ -499,7 +499,7 @@ async def test_b05_a_killed_worker_costs_no_item(tmp_path: Path) -> None:
 @pytest.fixture
 def own_cluster(nothing_is_left: None) -> Iterator[str]:
     distributed: Any = need.module("distributed")
-    settings_ = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings_ = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(**settings_, silence_logs=50) as local:
         yield local.scheduler_address
 

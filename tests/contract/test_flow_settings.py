@@ -36,7 +36,7 @@ TORN = handlers.TornError
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     distributed: Any = need.module("distributed")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(**settings, silence_logs=50) as local:
         yield local.scheduler_address
 

@@ -41,7 +41,7 @@ def test_every_lane_of_this_python() -> None:
 
 def test_the_dask_lane() -> None:
     distributed: Any = need.module("distributed")
-    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(**settings, silence_logs=50) as cluster:
         told = run("--dask", cluster.scheduler_address)
     assert "12 items ended, 92% of them well" in told

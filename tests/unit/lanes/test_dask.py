@@ -25,7 +25,7 @@ LANE = "dask"
 @asynccontextmanager
 async def cluster(workers: int) -> AsyncGenerator[dict[str, Any]]:
     distributed: Any = need.module("distributed")
-    settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "silence_logs": 50}
+    settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
     async with distributed.LocalCluster(n_workers=workers, asynchronous=True, **settings) as local:
         yield {"address": local.scheduler_address}
 
