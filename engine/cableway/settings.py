@@ -96,6 +96,8 @@ class Settings:
     """Folder for log files (``LOG_DIR``)."""
     pipelines_logs_dir: str | None = None
     """Folder in which each run gets one of its own (``PIPELINES_LOGS_DIR``, in either case)."""
+    file_root: str | None = None
+    """Folder below which blocs may read files, links followed (``CABLEWAY_FILE_ROOT``); None: anywhere."""
     progress_s: float = 30.0
     """Seconds between two lines on how far a run is (``CABLEWAY_PROGRESS_S``); 0: none, and no table on a terminal."""
     blocs: tuple[str, ...] = ()
@@ -128,6 +130,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         log_format=_one_of((known.text("LOG_FORMAT") or "text").lower(), ("text", "json"), "LOG_FORMAT") or "text",
         log_dir=known.text("LOG_DIR"),
         pipelines_logs_dir=known.text("PIPELINES_LOGS_DIR") or known.text("pipelines_logs_dir"),
+        file_root=known.text("CABLEWAY_FILE_ROOT"),
         progress_s=known.seconds("CABLEWAY_PROGRESS_S", default=30.0),
         blocs=known.words("CABLEWAY_BLOCS"),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),

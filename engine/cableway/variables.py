@@ -74,6 +74,11 @@ RUNS = (
         "[Secrets](secrets.md) has more.",
     ),
     Variable(
+        "CABLEWAY_FILE_ROOT",
+        "",
+        "Folder below which blocs may read files, links followed; without it anywhere but in the system's own places.",
+    ),
+    Variable(
         "CABLEWAY_PROGRESS_S",
         "30",
         "Seconds between two lines on how far a run is; 0: none, and no table on a terminal.",

@@ -144,6 +144,17 @@ def test_a_csv_file_that_is_not_there(stored: State, tmp_path: Path) -> None:
     )
 
 
+def test_a_link_that_leads_out_of_the_folder_for_files(stored: State, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    (tmp_path / "other.csv").write_text("secret\n1\n")
+    (root / "link.csv").symlink_to(tmp_path / "other.csv")
+    run_id = stored.record(stage(bloc("csv_loader", file_path="link.csv")))
+    ended = job(run_id, env=environment(stored.url, CABLEWAY_FILE_ROOT=str(root)), cwd=tmp_path)
+    message = told(ended, 3, "source_error")
+    assert message == f"link.csv: lies outside of {root}, below which this job reads files"
+
+
 def test_a_column_that_is_not_there(stored: State, tmp_path: Path) -> None:
     (tmp_path / "some.csv").write_text("carrier,delay\nUA,3\n")
     run_id = stored.record(
