@@ -7,12 +7,11 @@ implementations in turn, so that all see the same machine. Ratios are of medians
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import _peers
+from benchmarks import _peers, _verdict
 
 CPU = Path(__file__).resolve().parent / "peers" / "cpu.py"
 ITEMS = 2_000
@@ -48,8 +47,8 @@ def main() -> None:
     reached = {
         name: [round(floor_s / median(times[name], which), 3) for which in ("cold_s", "warm_s")] for name in ours
     }
-    met = {name: all(got >= least for got, least in zip(reached[name], TARGETS[name], strict=True)) for name in ours}
-    print(json.dumps({"benchmark": "engine_cpu", "of the floor": reached, "targets": TARGETS, "met": met}))
+    met = all(got >= least for name in ours for got, least in zip(reached[name], TARGETS[name], strict=True))
+    _verdict.say("engine_cpu", reached, TARGETS, met=met)
 
 
 def median(times: list[dict[str, float]], which: str) -> float:

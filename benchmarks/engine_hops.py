@@ -7,12 +7,11 @@ Ratios are of medians. The last line is one JSON object.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import _peers
+from benchmarks import _peers, _verdict
 
 HOPS = Path(__file__).resolve().parent / "peers" / "hops.py"
 ITEMS, FEW = 50_000, 5_000
@@ -37,17 +36,13 @@ def main() -> None:
     ):
         show(name, [seconds(name, items, peer) for _ in range(rounds)], items)
     ratios = {f"{name} vs bergtalzug": round(ratio, 2) for name, ratio in pairs.items()}
-    met = {name: pairs[name] >= target for name, target in TARGETS.items()} | {"observer": observed <= OBSERVER_US}
-    print(
-        json.dumps(
-            {
-                "benchmark": "engine_hops",
-                **ratios,
-                "observer_us_a_hop": round(observed, 3),
-                "targets": TARGETS,
-                "met": met,
-            }
-        )
+    met = all(pairs[name] >= target for name, target in TARGETS.items()) and observed <= OBSERVER_US
+    targets = {f"{name} vs bergtalzug": target for name, target in TARGETS.items()}
+    _verdict.say(
+        "engine_hops",
+        {**ratios, "observer_us_a_hop": round(observed, 3)},
+        {**targets, "observer_us_a_hop": OBSERVER_US},
+        met=met,
     )
 
 

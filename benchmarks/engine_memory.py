@@ -6,11 +6,10 @@ Every measurement is the peak of a process of its own. The last line is one JSON
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
-from benchmarks import _peers
+from benchmarks import _peers, _verdict
 
 MEMORY = Path(__file__).resolve().parent / "peers" / "memory.py"
 FEW, MANY, KEPT, THEIRS = 10_000, 1_000_000, 1_000_000, 200_000
@@ -25,17 +24,15 @@ def main() -> None:
     theirs = bytes_an_item(peer, "bergtalzug results kept", THEIRS)
     print(f"counts alone: {few:.1f} MB at {FEW:,} items, {many:.1f} MB at {MANY:,}: {many / few:.2f} times")
     print(f"results kept: {kept:.0f} bytes an item; bergtalzug {theirs:.0f}")
-    met = {"growth": many / few <= GROWTH, "peak": many < PEAK_MB, "kept": kept <= BYTES_AN_ITEM}
-    result = {
-        "benchmark": "engine_memory",
+    figures = {
         "growth": round(many / few, 3),
         "peak_mb": round(many, 1),
         "bytes_kept_an_item": round(kept),
         "bytes_kept_vs_bergtalzug": round(kept / theirs, 3),
-        "targets": {"growth": GROWTH, "peak_mb": PEAK_MB, "bytes_kept_an_item": BYTES_AN_ITEM},
-        "met": met,
     }
-    print(json.dumps(result))
+    targets = {"growth": GROWTH, "peak_mb": PEAK_MB, "bytes_kept_an_item": BYTES_AN_ITEM}
+    met = many / few <= GROWTH and many < PEAK_MB and kept <= BYTES_AN_ITEM
+    _verdict.say("engine_memory", figures, targets, met=met)
 
 
 def peak_mb(python: Path | str, name: str, items: int) -> float:

@@ -7,12 +7,11 @@ the peer's in turn, so that both see the same machine. Ratios are of medians. Th
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from pathlib import Path
 
-from benchmarks import _peers
+from benchmarks import _peers, _verdict
 
 PAYLOAD = Path(__file__).resolve().parent / "peers" / "payload.py"
 ITEMS, MEGABYTES = 200, 5
@@ -36,9 +35,9 @@ def main() -> None:
             f"{ratios[kind]:5.1f} times (at least {least:g})",
             flush=True,
         )
-    met = {kind: ratio >= TARGETS[kind] for kind, ratio in ratios.items()}
+    met = all(ratio >= TARGETS[kind] for kind, ratio in ratios.items())
     rounded = {kind: round(ratio, 2) for kind, ratio in ratios.items()}
-    print(json.dumps({"benchmark": "engine_payload", "times an executor": rounded, "targets": TARGETS, "met": met}))
+    _verdict.say("engine_payload", rounded, TARGETS, met=met)
 
 
 def seconds(name: str, kind: str) -> float:
