@@ -147,7 +147,7 @@ def timed(work: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    figures: dict[str, list[float]] = {}
+    timings: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         # In turn, so that a noisy neighbour disturbs all alike.
         for name, measure in (
