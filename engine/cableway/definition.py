@@ -109,6 +109,8 @@ class StageDefinition:
     """Items leave in the order in which they came."""
     rate_per_s: float | None = None
     """Units started each second at most."""
+    dask_address: str | None = None
+    """The Dask cluster of a stage in the dask lane (``tcp://host:port``); unset: the run settings' own."""
     chunk: int | None = None
     """Items for each hop to a child; unset: by time."""
 
@@ -163,6 +165,8 @@ class RunSettings:
     """What becomes of a run that is due while ``concurrency`` others run. Checked and stored, as above."""
     overlap_key: str | None = None
     """A text with ``${param:NAME}``: runs for which it differs do not count together. Checked and stored, as above."""
+    dask_address: str | None = None
+    """The Dask cluster (``tcp://host:port``) of whatever runs in the dask lane."""
     grace_s: float = 25.0
     """Seconds to drain in after SIGTERM."""
     lease_ttl_s: float = 60.0

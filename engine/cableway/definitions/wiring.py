@@ -58,7 +58,7 @@ def wiring_faults(
     for place in places:
         bloc_type = types.get(place.definition.name)
         if bloc_type is not None:
-            faults += _lane_faults(place, bloc_type)
+            faults += _lane_faults(place, bloc_type, definition.settings.dask_address)
             faults += _default_input_faults(place, bloc_type, giving)
     faults += _stream_faults(places, built)
     faults += _target_faults(places, built)
@@ -110,7 +110,7 @@ def config_keys(bloc_type: type[Bloc]) -> frozenset[str]:
     return frozenset(getattr(bloc_type.Config, "__annotations__", ()))
 
 
-def _lane_faults(place: _Place, bloc: type[Bloc]) -> Iterator[Fault]:
+def _lane_faults(place: _Place, bloc: type[Bloc], cluster: str | None) -> Iterator[Fault]:
     lane = place.definition.lane or place.stage.lane
     if lane is None:
         return
@@ -121,6 +121,8 @@ def _lane_faults(place: _Place, bloc: type[Bloc]) -> Iterator[Fault]:
         yield Fault(pointer, "lane", f"{bloc.bloc_type} runs in the lanes {', '.join(bloc.lanes)}{advice}")
     elif lane == "interpreter" and (reason := _worker_fault(bloc.worker)):
         yield Fault(pointer, "worker", f"{bloc.bloc_type} {reason}")
+    elif lane == "dask" and not (cluster or (place.stage.dask_address and place.stage.lane == "dask")):
+        yield Fault(pointer, "cluster", "the dask lane needs the address of a cluster; set dask_address in settings")
 
 
 def _worker_fault(path: str | None) -> str | None:

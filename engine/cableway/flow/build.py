@@ -85,8 +85,16 @@ class BlocEvents:
 class Crew:
     """A stage with everything that works for it."""
 
-    def __init__(self, stage: Stage, registered: Registered, shared: Mapping[str, Any], clock: Clock) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        registered: Registered,
+        shared: Mapping[str, Any],
+        clock: Clock,
+        dask_address: str | None = None,
+    ) -> None:
         self.stage = stage
+        self._dask = {} if dask_address is None else {"address": dask_address}
         self._clock = clock
         self.pools: list[WorkerPool] = []
         self.thread_pools: list[ThreadPool] = []
@@ -132,7 +140,7 @@ class Crew:
                 max_item_bytes=config.max_item_bytes,
                 worker_hook=self.stage.audience.worker_hook,
                 pool_restarts=config.pool_restarts,
-                options=config.options,
+                options={**self._dask, **config.options} if lane is ExecutionType.DASK else config.options,
             ),
             BlocEvents(self.stage, bloc.name),
         )

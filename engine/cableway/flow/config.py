@@ -184,7 +184,8 @@ class ETLPipelineConfig:
     ``queue_refresh_rate`` is the longest wait in seconds before a source is looked at again once there
     is room. ``stats_interval_seconds=0`` is silent. ``enable_tracking`` keeps times and results of every
     item; ``keep_data`` keeps what each ended with in its result. ``loop_blocked_after_s`` logs the stack
-    of whatever blocks the event loop that long.
+    of whatever blocks the event loop that long. ``dask_address`` is the cluster of every dask stage whose
+    own ``options`` name none.
     """
 
     stages: Sequence[StageConfig]
@@ -194,6 +195,7 @@ class ETLPipelineConfig:
     enable_tracking: bool = True
     keep_data: bool = False
     loop_blocked_after_s: float | None = None
+    dask_address: str | None = None
 
     def __post_init__(self) -> None:
         owner = "ETLPipelineConfig"
@@ -204,6 +206,8 @@ class ETLPipelineConfig:
         flag(owner, "keep_data", self.keep_data)
         if self.loop_blocked_after_s is not None:
             number(owner, "loop_blocked_after_s", self.loop_blocked_after_s, positive=True)
+        if self.dask_address is not None:
+            text(owner, "dask_address", self.dask_address)
         self._check_stages(owner)
 
     def _check_stages(self, owner: str) -> None:

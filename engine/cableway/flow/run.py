@@ -75,7 +75,8 @@ class FlowRun:
         stages = [Stage(index, config, self.ledger) for index, config in enumerate(self.config.stages)]
         for stage, following in pairwise(stages):
             stage.next = following
-        return [Crew(stage, registered[stage.name], shared, clock) for stage in stages]
+        cluster = self.config.dask_address
+        return [Crew(stage, registered[stage.name], shared, clock, cluster) for stage in stages]
 
     def share(self, name: str, value: Any) -> None:
         """Send *value* to the workers of every pool whose handler asks for *name*."""

@@ -71,6 +71,7 @@ class Assembly:
             enable_tracking=False,
             stats_interval_seconds=0,
             loop_blocked_after_s=LOOP_BLOCKED_S,
+            dask_address=self.definition.settings.dask_address,
         )
 
     def root(self) -> WorkItem:
@@ -205,10 +206,11 @@ class Assembly:
     def _stage_config(self, stage: StageDefinition) -> StageConfig:
         batch = stage.batch
         lanes = {self._lanes[bloc.name] for bloc in stage.blocs}
+        lane = lanes.pop() if len(lanes) == 1 else ExecutionType(stage.lane or "async")
         source = any(bloc.name in self.readers.sources for bloc in stage.blocs)
         return StageConfig(
             name=stage.name,
-            execution_type=lanes.pop() if len(lanes) == 1 else ExecutionType(stage.lane or "async"),
+            execution_type=lane,
             workers=stage.workers,
             queue_size=stage.queue_size,
             queue_bytes=stage.queue_bytes,
@@ -223,6 +225,7 @@ class Assembly:
             ordered=stage.ordered,
             rate_limit=None if stage.rate_per_s is None else RateLimit(per_s=stage.rate_per_s),
             chunk=stage.chunk or "auto",
+            options={"address": stage.dask_address} if stage.dask_address and lane is ExecutionType.DASK else {},
         )
 
 

@@ -282,7 +282,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('cableway.pipeline:' || {schema} |
 
 -- name: lock_triggers
 -- Triggers and schedulers are changed one after the other. Always after lock_pipeline.
-SELECT pg_advisory_xact_lock(hashtextextended('cableway.definitions.triggers:' || {schema}, 0))
+SELECT pg_advisory_xact_lock(hashtextextended('cableway.triggers:' || {schema}, 0))
 
 -- name: latest_version
 -- What a pipeline stands at: its highest number, and the active version to compare with.

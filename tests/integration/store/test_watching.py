@@ -55,10 +55,10 @@ def test_changes_of_others_are_heard_at_once(storage: DatabaseStorage, start: St
 def test_what_nobody_tells_is_found_by_asking(storage: DatabaseStorage, start: Start) -> None:
     storage.create_trigger("t", "numbers", "0 * * * *")
     heard = start(0.05)
-    storage.session.connection().execute("UPDATE cableway.definitions.triggers SET revision = revision + 1")
+    storage.session.connection().execute("UPDATE cableway.triggers SET revision = revision + 1")
     assert following(heard) == ("trigger", "t", "updated")
     storage.session.connection().execute(
-        "UPDATE cableway.definitions.triggers SET revision = 1, created_at = created_at + interval '1 second'"
+        "UPDATE cableway.triggers SET revision = 1, created_at = created_at + interval '1 second'"
     )
     assert following(heard) == ("trigger", "t", "updated")
 

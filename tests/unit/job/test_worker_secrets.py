@@ -29,7 +29,9 @@ def factory(lane: str) -> HandlerFactory:
     """What the lane is given for a bloc whose config names a secret."""
     stages = [stage(bloc("numbers")), stage(bloc("multiply", what="${secret:word}", lane=lane))]
     catalog = Catalog((MODULE,))
-    document = check_document({"name": "p", "stages": stages, "secrets": ["word"]}, catalog=catalog)
+    settings = {"dask_address": "tcp://127.0.0.1:8786"}
+    written = {"name": "p", "stages": stages, "secrets": ["word"], "settings": settings}
+    document = check_document(written, catalog=catalog)
     definition, resolved = with_references(document, {}, {})
     assert resolved == {"multiply"}
     secrets = SecretSources(("env:",), {"word": CANARY}).values(["word"])

@@ -1,0 +1,57 @@
+"""A run whose blocs work on a Dask cluster that is already there, or is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests import need
+from tests.unit.job.running import bloc, pipeline, run, seen, stage
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    distributed: Any = need.module("distributed")
+    settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, **settings) as local:
+        yield local.scheduler_address
+
+
+def test_blocs_work_on_the_cluster_that_the_settings_name(cluster: str) -> None:
+    ran = run(
+        pipeline(
+            stage(bloc("numbers", batch_size=1, count=4)),
+            stage(bloc("multiply", lane="dask", factor=10)),
+            stage(bloc("keep")),
+            dask_address=cluster,
+        )
+    )
+    assert (ran.code, ran.detail) == (0, "")
+    assert sorted(value for value in seen("keep") if isinstance(value, int)) == [0, 10, 20, 30]
+
+
+def test_a_stage_may_name_a_cluster_of_its_own(cluster: str) -> None:
+    ran = run(
+        pipeline(
+            stage(bloc("numbers", batch_size=1, count=2)),
+            stage(bloc("multiply", factor=10), lane="dask", dask_address=cluster),
+            dask_address="tcp://127.0.0.1:9",
+        )
+    )
+    assert (ran.code, ran.detail) == (0, "")
+
+
+def test_a_cluster_that_is_not_there_is_69() -> None:
+    need.module("distributed")
+    ran = run(
+        pipeline(
+            stage(bloc("numbers", batch_size=1)),
+            stage(bloc("multiply", lane="dask", factor=10)),
+            dask_address="tcp://127.0.0.1:9",
+        )
+    )
+    assert ran.code == 69
+    assert ran.reason == "unavailable"
+    assert "tcp://127.0.0.1:9" in ran.detail
