@@ -92,7 +92,7 @@ def function_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def sql_faults(module: Module) -> Iterator[str]:
-    """SQL stands in store/queries.sql; blocs that work on a user's tables compose theirs from `psycopg.sql`."""
+    """SQL stands in store/queries/; blocs that work on a user's tables compose theirs from `psycopg.sql`."""
     if "store" in module.path.parts:
         return
     skipped = docstrings(module.tree)
@@ -101,7 +101,7 @@ def sql_faults(module: Module) -> Iterator[str]:
     for node in ast.walk(module.tree):
         match node:
             case ast.Constant(value=str(text)) if id(node) not in skipped and SQL.match(text):
-                yield module.fault(node, "SQL outside store/queries.sql")
+                yield module.fault(node, "SQL outside store/queries/")
             case _:
                 pass
 

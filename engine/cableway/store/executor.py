@@ -22,7 +22,7 @@ from psycopg.pq import TransactionStatus
 
 from cableway.store.connect import AsyncConnection, Connection
 from cableway.store.faults import CONFLICTS, translate
-from cableway.store.queries import Queries
+from cableway.store.statements import Queries
 
 if TYPE_CHECKING:
     from cableway.settings import DatabaseSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cableway.errors import SchemaVersionError
 from cableway.settings import DatabaseSettings
 
-SCHEMA_NUMBER = 2
+SCHEMA_NUMBER = 8
 """Number of the newest file in ``schema/``."""
 
 

@@ -34,8 +34,8 @@ def test_a_good_tree_has_no_faults(house: Path) -> None:
     [
         ("import os\nx = os.environ['A']\n", ":2: the environment is read in settings.py alone"),
         ("from os import environ\n", ":1: the environment is read in settings.py alone"),
-        ("def f(c):\n    c.execute('SELECT 1')\n", ":2: SQL outside store/queries.sql"),
-        ("Q = f'INSERT INTO {1} VALUES (1)'\n", ":1: SQL outside store/queries.sql"),
+        ("def f(c):\n    c.execute('SELECT 1')\n", ":2: SQL outside store/queries/"),
+        ("Q = f'INSERT INTO {1} VALUES (1)'\n", ":1: SQL outside store/queries/"),
         ("import os\nos.fork()\n", ":2: os.fork"),
         ("import m\nm.get_context('fork')\n", ":2: start method fork"),
         ("import f\nf.ProcessPoolExecutor(2)\n", ":2: ProcessPoolExecutor without mp_context forks on older Pythons"),

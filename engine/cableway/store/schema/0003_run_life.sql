@@ -1,0 +1,1 @@
+-- The life of a run: launches, attempts and their retries, limits, what is cancelled.

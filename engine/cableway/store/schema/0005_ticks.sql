@@ -1,0 +1,1 @@
+-- Which instants of a schedule were decided, and how.

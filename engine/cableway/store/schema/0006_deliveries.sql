@@ -1,0 +1,1 @@
+-- What webhooks and cloud events brought, with the verdict on each.

@@ -1,0 +1,1 @@
+-- Dead letters that are replayed, and what is let go of in time.
