@@ -13,6 +13,9 @@ CablewayError                   base; caught at the process boundary only       
     WorkersLostError            a pool's workers died more often than it may be rebuilt
     GatherTooLargeError         what a gather holds is over its byte limit
     RunCancelledError           somebody cancelled the run
+    HttpError                   a request over HTTP failed
+      AddressRefusedError       it would have gone where no bloc may send requests
+    ObjectStoreError            an object store such as S3 refused, or did not answer
   UnavailableError              a dependency was not there before the start             exit 69
   ResourceError                 disk full, read-only, or out of handles                 exit 74
   LeaseLostError                another attempt holds the run, or may hold it           exit 75
@@ -184,6 +187,92 @@ class RunCancelledError(RunFailedError):
 
     code = "cancelled"
     title = "The run was cancelled"
+
+
+HttpReason = Literal[
+    "address",
+    "connect",
+    "timeout",
+    "status",
+    "redirect",
+    "too_large",
+    "length",
+    "encoding",
+    "content",
+    "loop",
+]
+
+
+class HttpError(RunFailedError):
+    """A request over HTTP failed for good: ``place`` is where, ``reason`` the kind of failure.
+
+    ``http_status`` is the last answer's, where there was one, and ``retry_after_s`` the seconds that it asked to wait.
+    """
+
+    code = "http_error"
+    title = "A request failed"
+    status = 502
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        place: str,
+        reason: HttpReason,
+        http_status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(f"{place}: {message}")
+        self.message = message
+        self.place = place
+        self.reason: HttpReason = reason
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _http_error, (type(self), self.message, self.place, self.reason, self.http_status, self.retry_after_s)
+
+
+def _http_error(
+    kind: type[HttpError],
+    message: str,
+    place: str,
+    reason: HttpReason,
+    http_status: int | None,
+    retry_after_s: float | None,
+) -> HttpError:
+    return kind(message, place=place, reason=reason, http_status=http_status, retry_after_s=retry_after_s)
+
+
+class AddressRefusedError(HttpError):
+    """The request would have gone where no bloc may send one; nothing was sent."""
+
+    code = "address_refused"
+    title = "No request may go to this address"
+
+
+ObjectStoreReason = Literal["denied", "missing", "throttled", "truncated", "clock", "unavailable", "refused"]
+
+
+class ObjectStoreError(RunFailedError):
+    """An object store refused or did not answer: ``place`` is the object, ``reason`` the kind of failure."""
+
+    code = "object_store"
+    title = "The object store failed"
+    status = 502
+
+    def __init__(self, message: str, *, place: str, reason: ObjectStoreReason) -> None:
+        super().__init__(f"{place}: {message}")
+        self.message = message
+        self.place = place
+        self.reason: ObjectStoreReason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _object_store_error, (self.message, self.place, self.reason)
+
+
+def _object_store_error(message: str, place: str, reason: ObjectStoreReason) -> ObjectStoreError:
+    return ObjectStoreError(message, place=place, reason=reason)
 
 
 class UnavailableError(CablewayError):

@@ -180,7 +180,7 @@ class _Job:
         if self._settings.pipelines_logs_dir is not None:
             folder = make_output_folder(self._settings.pipelines_logs_dir, self._facts, definition.settings.output_dir)
             self._facts = replace(self._facts, output_dir=folder)
-        resources = Resources(database=self._settings.database, root=self._settings.file_root)
+        resources = Resources(database=self._settings.database, root=self._settings.file_root, http=self._settings.http)
 
         def build(bloc: BlocDefinition) -> Bloc:
             return catalog.build(bloc, checked=bloc.name not in resolved, secrets=secrets)

@@ -81,6 +81,18 @@ class DatabaseSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """What holds for every request that a bloc sends."""
+
+    allow: tuple[str, ...] = ()
+    """Hosts and networks beyond the public internet that requests may go to (``CABLEWAY_HTTP_ALLOW``, by comma)."""
+    proxy: str | None = field(default=None, repr=False)
+    """The proxy that requests go through (``CABLEWAY_HTTP_PROXY``); it may hold a password."""
+    encrypt_key: str | None = field(default=None, repr=False)
+    """What tokens for agents and their services are signed with (``ENCRYPT_KEY``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that the environment decides."""
 
@@ -98,6 +110,8 @@ class Settings:
     """Folder in which each run gets one of its own (``PIPELINES_LOGS_DIR``, in either case)."""
     file_root: str | None = None
     """Folder below which blocs may read files, links followed (``CABLEWAY_FILE_ROOT``); None: anywhere."""
+    http: HttpSettings = field(default_factory=HttpSettings)
+    """What holds for every request that a bloc sends."""
     progress_s: float = 30.0
     """Seconds between two lines on how far a run is (``CABLEWAY_PROGRESS_S``); 0: none, and no table on a terminal."""
     blocs: tuple[str, ...] = ()
@@ -131,6 +145,11 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         log_dir=known.text("LOG_DIR"),
         pipelines_logs_dir=known.text("PIPELINES_LOGS_DIR") or known.text("pipelines_logs_dir"),
         file_root=known.text("CABLEWAY_FILE_ROOT"),
+        http=HttpSettings(
+            allow=known.words("CABLEWAY_HTTP_ALLOW"),
+            proxy=known.text("CABLEWAY_HTTP_PROXY"),
+            encrypt_key=known.text("ENCRYPT_KEY"),
+        ),
         progress_s=known.seconds("CABLEWAY_PROGRESS_S", default=30.0),
         blocs=known.words("CABLEWAY_BLOCS"),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),

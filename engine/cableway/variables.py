@@ -79,6 +79,24 @@ RUNS = (
         "Folder below which blocs may read files, links followed; without it anywhere but in the system's own places.",
     ),
     Variable(
+        "CABLEWAY_HTTP_ALLOW",
+        "",
+        "Hosts (`localhost`, `.internal.example`) and networks (`10.0.0.0/8`) beyond the public internet that blocs "
+        "may send requests to, by comma. [HTTP](http.md) has more.",
+    ),
+    Variable(
+        "CABLEWAY_HTTP_PROXY",
+        "",
+        "The proxy that blocs send their requests through, as `http://host:port`. `HTTP_PROXY` and its siblings are "
+        "not looked at.",
+    ),
+    Variable(
+        "ENCRYPT_KEY",
+        "",
+        "What the tokens are signed with (HS256) that `run_adk_agents` and `refresh_webhooks` send; without it "
+        "they send none.",
+    ),
+    Variable(
         "CABLEWAY_PROGRESS_S",
         "30",
         "Seconds between two lines on how far a run is; 0: none, and no table on a terminal.",

@@ -21,7 +21,7 @@ from cableway.errors import SourceError
 if TYPE_CHECKING:
     from cableway.context import RunContext
     from cableway.definition import JsonObject
-    from cableway.settings import DatabaseSettings
+    from cableway.settings import DatabaseSettings, HttpSettings
 
 Kind = Literal["loader", "transformer", "exporter"]
 Frames = Literal["pandas", "arrow"]
@@ -51,6 +51,8 @@ class Resources:
     """The state database, for a bloc that is given no ``dsn`` of its own. No bloc writes to its schema."""
     root: str | None = None
     """The folder below which file blocs must stay; None: anywhere."""
+    http: HttpSettings | None = field(default=None, repr=False)
+    """Where requests may go, and through which proxy; None: to public addresses alone."""
 
 
 class Bloc:
