@@ -1,0 +1,187 @@
+"""
+Arrow tables in the binary form of COPY, which a server takes in about twice as fast as text.
+
+A row is a count of fields, then for each its length and its bytes in network order; a missing value
+is the length -1 alone. Each column is encoded whole, and Arrow joins the columns row by row, so
+that nothing here loops over rows and other threads run meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cableway.blocs.tables import library
+
+CHUNK_BYTES = 4 * 1024 * 1024
+MAX_FIELDS = 32767
+HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+TRAILER = b"\xff\xff"
+
+_EPOCH_DAYS = 10_957
+_EPOCH_US = _EPOCH_DAYS * 86_400_000_000
+_MISSING = -1
+_TEXTS = frozenset({"text", "character varying", "character", "json"})
+_JSONB = b"\x01"
+Encode = Callable[[Any], list[Any]]
+"""Makes of a column of one chunk the pieces that stand side by side in each row."""
+
+
+def binary_chunks(table: Any, columns: Mapping[str, str]) -> Iterator[memoryview | bytes] | None:
+    """*table* as a COPY in binary form, about 4 MiB at a time; None where a value has no such form.
+
+    *columns* are the types of the target's columns by name.
+    """
+    if table.num_columns > MAX_FIELDS:
+        return None
+    fitted: list[Any] = []
+    encoders: list[Encode] = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        form = _form(column, columns.get(name, ""))
+        if form is None:
+            return None
+        fitted.append(form[0])
+        encoders.append(form[1])
+    return _chunks(fitted, encoders, table.num_rows)
+
+
+def _chunks(columns: list[Any], encoders: list[Encode], rows: int) -> Iterator[memoryview | bytes]:
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    yield HEADER
+    size = sum(column.nbytes + 4 * rows for column in columns)
+    step = max(1, CHUNK_BYTES * rows // max(1, size))
+    start_of_row = pa.scalar(len(columns).to_bytes(2, "big"), pa.large_binary())
+    end = pa.scalar(b"", pa.large_binary())
+    for start in range(0, rows, step):
+        pieces = [start_of_row]
+        for column, encode in zip(columns, encoders, strict=True):
+            pieces += encode(_contiguous(column.slice(start, step)))
+        joined = pc.binary_join_element_wise(*pieces, end)
+        yield memoryview(joined.buffers()[2])
+    yield TRAILER
+
+
+def _form(column: Any, target: str) -> tuple[Any, Encode] | None:
+    """*column* in the Arrow type that *target* takes, and how it is encoded; None where that cannot be."""
+    pa, types = library("pyarrow"), library("pyarrow").types
+    kind = column.type
+    whole = {"smallint": (pa.int16(), ">i2"), "integer": (pa.int32(), ">i4"), "bigint": (pa.int64(), ">i8")}
+    if target in whole and types.is_integer(kind):
+        return _cast(column, whole[target][0], _fixed(whole[target][1]))
+    if target == "double precision" and types.is_floating(kind):
+        return _cast(column, pa.float64(), _fixed(">f8"))
+    if target == "real" and (types.is_float32(kind) or types.is_float16(kind)):
+        return _cast(column, pa.float32(), _fixed(">f4"))
+    if target == "boolean" and types.is_boolean(kind):
+        return _cast(column, pa.uint8(), _fixed("u1"))
+    if target == "date" and types.is_date32(kind):
+        return _since_2000(column, pa.int32(), _EPOCH_DAYS, ">i4")
+    if target in {"timestamp without time zone", "timestamp with time zone", "timestamp", "timestamptz"}:
+        return _instants(column) if types.is_timestamp(kind) else None
+    return _bytes_form(column, target)
+
+
+def _bytes_form(column: Any, target: str) -> tuple[Any, Encode] | None:
+    pa, types = library("pyarrow"), library("pyarrow").types
+    kind = column.type
+    text = types.is_string(kind) or types.is_large_string(kind)
+    if types.is_null(kind) and target in _TEXTS:
+        column, text = column.cast(pa.string()), True
+    if text and (target in _TEXTS or target == "jsonb"):
+        # From text to bytes nothing is copied.
+        large = pa.large_binary() if types.is_large_string(kind) else pa.binary()
+        return column.cast(large), _variable(_JSONB if target == "jsonb" else b"")
+    if target == "bytea" and (types.is_binary(kind) or types.is_large_binary(kind)):
+        return column, _variable(b"")
+    return None
+
+
+def _instants(column: Any) -> tuple[Any, Encode] | None:
+    pa = library("pyarrow")
+    in_us = _cast(column, pa.timestamp("us", column.type.tz), _variable(b""))  # fails for parts of a microsecond
+    return None if in_us is None else _since_2000(in_us[0], pa.int64(), _EPOCH_US, ">i8")
+
+
+def _cast(column: Any, kind: Any, encode: Encode) -> tuple[Any, Encode] | None:
+    pa = library("pyarrow")
+    try:
+        return (column if column.type == kind else column.cast(kind)), encode
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None  # in text the server says which row it is
+
+
+def _since_2000(column: Any, stored: Any, epoch: int, code: str) -> tuple[Any, Encode] | None:
+    """Days or microseconds counted from Postgres's epoch; its extremes would mean infinity there."""
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    counted = column.cast(stored).cast(pa.int64())
+    bounds = pc.min_max(counted).as_py()
+    limit = (1 << (stored.bit_width - 1)) - 1 - epoch
+    if bounds["min"] is not None and not -limit < bounds["min"] <= bounds["max"] < limit:
+        return None
+    return pc.subtract(counted, epoch), _fixed(code)
+
+
+def _contiguous(column: Any) -> Any:
+    chunks = column.chunks
+    return chunks[0] if len(chunks) == 1 else column.combine_chunks()
+
+
+def _fixed(code: str) -> Encode:
+    """Values of one width."""
+    np = library("numpy")
+    width = np.dtype(code).itemsize
+    form = np.dtype([("length", ">i4"), ("value", code)])
+
+    def encode(column: Any) -> list[Any]:
+        fields = np.empty(len(column), form)
+        fields["length"] = width
+        if not column.null_count:
+            fields["value"] = column.to_numpy(zero_copy_only=False)
+            return [_pieces(fields, width + 4, len(column))]
+        valid = column.is_valid().to_numpy(zero_copy_only=False)
+        fields["value"] = column.fill_null(0).to_numpy(zero_copy_only=False)
+        fields["length"][~valid] = _MISSING
+        ends = np.concatenate(([0], np.cumsum(np.where(valid, width + 4, 4))))
+        kept = np.ones((len(column), width + 4), bool)
+        kept[:, 4:] = valid[:, None]
+        return [_binary(fields.view(np.uint8).reshape(-1, width + 4)[kept], ends)]
+
+    return encode
+
+
+def _variable(prefix: bytes) -> Encode:
+    """Bytes of any length, each with *prefix* before it."""
+    np, pa, pc = library("numpy"), library("pyarrow"), library("pyarrow.compute")
+
+    def encode(column: Any) -> list[Any]:
+        valid = None
+        if column.null_count:
+            valid = column.is_valid().to_numpy(zero_copy_only=False)
+            column = column.fill_null(b"")
+        lengths = np.empty(len(column), ">i4")
+        lengths[:] = pc.binary_length(column).to_numpy(zero_copy_only=False)
+        lengths += len(prefix)
+        if valid is not None:
+            lengths[~valid] = _MISSING
+        pieces = [_pieces(lengths, 4, len(column))]
+        if prefix and valid is None:
+            pieces.append(pa.scalar(prefix, pa.large_binary()))
+        elif prefix:
+            pieces.append(pc.if_else(pa.array(valid), prefix, b"").cast(pa.large_binary()))
+        return [*pieces, column.cast(pa.large_binary())]
+
+    return encode
+
+
+def _pieces(values: Any, width: int, count: int) -> Any:
+    np = library("numpy")
+    return _binary(values, np.arange(0, (count + 1) * width, width))
+
+
+def _binary(values: Any, ends: Any) -> Any:
+    """An Arrow array of byte strings that lie in *values* one after the other."""
+    np, pa = library("numpy"), library("pyarrow")
+    offsets = ends.astype(np.int64, copy=False)
+    return pa.Array.from_buffers(
+        pa.large_binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(values))]
+    )
