@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from cableway.blocs.aggregate import AggregateBloc
     from cableway.blocs.csv_loader import CsvLoaderBloc
     from cableway.blocs.example_transformer import ExampleTransformerBloc
-    from cableway.blocs.kinds import Bloc, Ending, ExporterBloc, LoaderBloc, Resources, TransformerBloc
+    from cableway.blocs.kinds import (
+        Bloc,
+        Ending,
+        ExporterBloc,
+        LinePlace,
+        LoaderBloc,
+        Resources,
+        TransformerBloc,
+        Written,
+    )
     from cableway.blocs.pass_through import PassThroughBloc
     from cableway.blocs.postgres_exporter import PostgresExporterBloc
     from cableway.context import RunContext
@@ -24,12 +33,14 @@ __all__ = [
     "Ending",
     "ExampleTransformerBloc",
     "ExporterBloc",
+    "LinePlace",
     "LoaderBloc",
     "PassThroughBloc",
     "PostgresExporterBloc",
     "Resources",
     "RunContext",
     "TransformerBloc",
+    "Written",
 ]
 
 _HOMES = {
@@ -39,12 +50,14 @@ _HOMES = {
     "Ending": "cableway.blocs.kinds",
     "ExampleTransformerBloc": "cableway.blocs.example_transformer",
     "ExporterBloc": "cableway.blocs.kinds",
+    "LinePlace": "cableway.blocs.kinds",
     "LoaderBloc": "cableway.blocs.kinds",
     "PassThroughBloc": "cableway.blocs.pass_through",
     "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
     "Resources": "cableway.blocs.kinds",
     "RunContext": "cableway.context",
     "TransformerBloc": "cableway.blocs.kinds",
+    "Written": "cableway.blocs.kinds",
 }
 
 

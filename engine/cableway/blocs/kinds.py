@@ -11,7 +11,7 @@ Methods may be sync or async. A sync bloc runs in a thread unless its stage says
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["loader", "transformer", "exporter"]
 Frames = Literal["pandas", "arrow"]
+Commits = Literal["item", "run"]
 ALL_LANES = ("async", "thread", "process", "interpreter", "dask")
 LOCAL_LANES = ("async", "thread")
 
@@ -44,6 +45,35 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinePlace:
+    """Where a run stands on its line: what an exporter with a ledger has to know beside line and token.
+
+    A run line is one lap. The line of a cursor is a lap for each time that the source was read to its end; its
+    item keys begin with the lap, so that keys of two laps never meet.
+    """
+
+    whole_run: bool = False
+    """The items before this bloc cannot be read again as they were, so whatever its config says it commits once,
+    at the end of the run, and writes no item's key."""
+    lap: int = 0
+    """Counted from 0. Keys of earlier laps are not asked for any more."""
+    end_key: str = "end"
+    """The key of the row that a transaction for the whole run writes."""
+    cursor: Callable[[], str] | None = field(default=None, repr=False)
+    """Asked just before such a transaction commits: the text that its end row holds as its position."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a line has in a destination already."""
+
+    keys: Iterable[str] = ()
+    """Keys of the items whose rows are there, in any order."""
+    ended: str | None = None
+    """The position in the end row; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """What the job lends to the blocs that run beside it. Holds secrets: it never goes to a child, a log or a row."""
 
@@ -53,6 +83,8 @@ class Resources:
     """The folder below which file blocs must stay; None: anywhere."""
     http: HttpSettings | None = field(default=None, repr=False)
     """Where requests may go, and through which proxy; None: to public addresses alone."""
+    place: LinePlace = LinePlace()
+    """Where the run stands on its line, as seen from this bloc."""
 
 
 class Bloc:
@@ -103,11 +135,38 @@ class Bloc:
 
 
 class LoaderBloc(Bloc):
-    """Brings data in."""
+    """Brings data in.
+
+    Of a batched loader of the first stage the job keeps, for the line, how far it has been worked off. It calls,
+    after `open` and in a thread, one after the other:
+
+    1. `plan`, once for a lap: what is fixed when it begins. It is stored before the first item is made.
+    2. `follow`, in every attempt, the first included: the stored plan.
+    3. `resume`, where an earlier attempt left a cursor. `load` then begins with the item at that position.
+
+    While `load` goes on, any other thread may ask for `fingerprint` and `reached`.
+    """
 
     kind = "loader"
     repeatable: ClassVar[bool] = False
     """The same position gives the same rows again."""
+
+    @classmethod
+    def repeats(cls, config: Any) -> bool:  # noqa: ARG003 - for those who extend it
+        """Whether, with *config*, the same position gives the same rows again and `load` can begin at one.
+
+        Where it does not, exporters behind this loader commit once for the whole run.
+        """
+        return cls.repeatable
+
+    @classmethod
+    def keeps_cursor(cls, config: Any) -> bool:
+        """Whether how far the source was read is kept from run to run: by default, with ``incremental`` set.
+
+        Not while that has an ``end_value``: such a run loads a stretch of its own and moves no cursor.
+        """
+        incremental = getattr(config, "incremental", None)
+        return incremental is not None and getattr(incremental, "end_value", None) is None
 
     @property
     def batched(self) -> bool:
@@ -115,17 +174,39 @@ class LoaderBloc(Bloc):
         return getattr(self.config, "batch_size", None) is not None
 
     def load(self, context: RunContext) -> Any | Iterator[tuple[str, Any]] | AsyncIterator[tuple[str, Any]]:
-        """One value that holds everything or, where `batched`, an iterator of ``(position, value)``."""
+        """One value that holds everything or, where `batched`, an iterator of ``(position, value)``.
+
+        A position names one item of the lap, and holds no dot where the loader `repeats`: what comes out of an
+        item is named after it (``position.1``), and a batch after its ends (``first..last``).
+        """
         raise NotImplementedError
 
+    def plan(self, context: RunContext, state: Mapping[str, Any]) -> JsonObject:
+        """What is fixed when a lap begins: the sorted files with their fingerprints, the upper end of a key, a
+        start value. JSON values; empty: nothing is to be fixed, and nothing is stored.
+
+        *state* is what `reached` gave at the end of the last lap; empty at first, and where no cursor is kept.
+        """
+        return {}
+
+    def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
+        """Load what *plan* says. Raise `SourceChangedError` where the source is no longer what it was then.
+
+        *reached* is what an earlier attempt at this lap had seen by its last checkpoint; `reached` goes on from it.
+        """
+
+    def reached(self) -> JsonObject:
+        """With a cursor kept: what the next lap begins with, given all that was read so far."""
+        return {}
+
     def fingerprint(self, position: str) -> JsonObject:
-        """What `resume` compares: how the source looked up to *position*. Only of a ``repeatable`` loader."""
+        """What `resume` compares: how the source looked up to *position*. Only of a loader that `repeats`."""
         raise SourceError(f"loader {self.name!r} cannot start again at a position")
 
     def resume(self, position: str, fingerprint: Mapping[str, Any]) -> None:
         """Let `load` begin with the item at *position*.
 
-        Raise `SourceError` (``source_changed``) when the source no longer looks as *fingerprint* says.
+        Raise `SourceChangedError`, with both, when the source no longer looks as *fingerprint* says.
         """
         raise SourceError(f"loader {self.name!r} cannot start again at a position")
 
@@ -167,6 +248,27 @@ class ExporterBloc(Bloc):
     def sole_target(cls, config: Any) -> str | None:  # noqa: ARG003 - for those who extend it
         """What this exporter writes as a whole, so that no other exporter of the pipeline may; None: it shares."""
         return None
+
+    @classmethod
+    def commits(cls, config: Any) -> Commits | None:
+        """When what it writes counts: with each ``item``, under the item's key, or with the ``run``, in `close`.
+
+        None, the default of an exporter without `sole_target`: at once, and again where an item is worked on again.
+        """
+        return None if cls.sole_target(config) is None else "run"
+
+    @classmethod
+    def in_order(cls, config: Any) -> bool:  # noqa: ARG003 - for those who extend it
+        """Whether items must be written one at a time and in the order of the source, as an upsert's must."""
+        return False
+
+    def written(self) -> Written:
+        """What the line has in the destination already.
+
+        Asked once after `open` and before the first item, where there may be something: in a second attempt, and
+        on the line of a cursor. Of keys, those of the lap in `LinePlace` are enough.
+        """
+        return Written()
 
     def export(self, context: RunContext) -> Any:
         """Write this item's data; return the number of rows written."""
