@@ -106,3 +106,46 @@ class InvalidRequestError(RequestError):
     def faults(self) -> tuple[Fault, ...]:
         """What is wrong, place by place."""
         return self._faults
+
+
+class KeyNeededError(RequestError):
+    """No API key, or one that opens nothing; which of these is not said."""
+
+    code = "key_needed"
+    title = "An API key is needed"
+    status = 401
+
+    def __init__(self) -> None:
+        super().__init__("Send a key as 'Authorization: Bearer cw_...'. `cableway keys create` makes one.")
+
+
+class ForbiddenError(RequestError):
+    """The key is known, and does not reach as far as this."""
+
+    code = "forbidden"
+    title = "The API key may not do this"
+    status = 403
+
+
+class PreconditionNeededError(RequestError):
+    """A change must say which state it is a change of."""
+
+    code = "precondition_needed"
+    title = "If-Match is needed"
+    status = 428
+
+    def __init__(self) -> None:
+        super().__init__("Send the ETag that you have seen as If-Match, so that nobody else's change is lost.")
+
+
+class TooManyRequestsError(RequestError):
+    """This caller asks too often; ``wait_s`` seconds from now it may again."""
+
+    code = "too_many_requests"
+    title = "Too many requests"
+    status = 429
+    retry = "yes"
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("There were too many requests; wait as long as Retry-After says.")
+        self.wait_s = wait_s

@@ -1,0 +1,90 @@
+"""
+Answers with an ETag, and the conditions that requests attach to one.
+
+An ETag is the row's revision and a digest of what was answered: the first says which change came last, the second
+tells a row from another that had its name before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Header, Request, Response
+from pydantic import TypeAdapter
+
+from cableway.errors import ConflictError
+from cableway_handlers.api.asgi import JSON
+from cableway_handlers.api.problems import PreconditionNeededError, RequestError
+
+_TAG = re.compile(r'\s*(W/)?"([!#-~]{0,200})"\s*(?:,|$)')
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Something as it is answered, with its tag."""
+
+    content: bytes
+    tag: str
+
+    @classmethod
+    def of(cls, adapter: TypeAdapter[Any], value: object, revision: int) -> Shown:
+        """*value*, at its *revision*."""
+        content = adapter.dump_json(adapter.validate_python(value, from_attributes=True))
+        return cls(content, f"{revision}-{hashlib.sha256(content).hexdigest()[:16]}")
+
+    def response(self, status: int = 200, **headers: str) -> Response:
+        """The answer that holds it."""
+        return Response(self.content, status, {"etag": f'"{self.tag}"', **headers}, JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """What ``If-Match`` says: the state that a change is a change of."""
+
+    tags: tuple[str, ...] | None
+    """None: any."""
+
+    def check(self, shown: Shown) -> None:
+        """Raise `ConflictError` (412) unless *shown* is what the caller has seen."""
+        revision = shown.tag.partition("-")[0]
+        if self.tags is not None and not {shown.tag, revision} & set(self.tags):
+            raise ConflictError("it has changed since: read it again, and send the ETag that it has then")
+
+
+IfMatch = Annotated[
+    str | None,
+    Header(description='The ETag that was read; a bare revision as in `"3"` will do, and `*` stands for any.'),
+]
+
+
+def if_match(if_match: IfMatch = None) -> Precondition:
+    """A route's dependency: the condition of a change that may come without one. Raise `RequestError` (400)."""
+    if if_match is None or if_match.strip() == "*":
+        return Precondition(None)
+    return Precondition(_tags(if_match))
+
+
+def if_match_needed(if_match: IfMatch = None) -> Precondition:
+    """The same for a change that must have one. Raise `PreconditionNeededError` (428)."""
+    if if_match is None:
+        raise PreconditionNeededError
+    return Precondition(None) if if_match.strip() == "*" else Precondition(_tags(if_match))
+
+
+def answered(request: Request, shown: Shown) -> Response:
+    """*shown*, or 304 where the caller has it already."""
+    known = ",".join(request.headers.getlist("if-none-match"))
+    if known and (known.strip() == "*" or shown.tag in {tag for _, tag in _TAG.findall(known)}):
+        return Response(status_code=304, headers={"etag": f'"{shown.tag}"'})
+    return shown.response()
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    # Weak ones never match here, so they are read and left out.
+    found = _TAG.findall(text)
+    if not found or _TAG.sub("", text).strip():
+        raise RequestError('Malformed header If-Match: an ETag in double quotes, such as "3".')
+    return tuple(tag for weak, tag in found if not weak)
