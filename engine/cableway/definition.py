@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, cast
 
 Lane = Literal["async", "thread", "process", "interpreter", "dask"]
 OnError = Literal["fail_run", "dead_letter", "skip"]
 Overlap = Literal["skip", "queue_one", "queue_all", "replace", "allow"]
-TriggerKind = Literal["cron", "webhook"]
+TriggerKind = Literal["cron", "webhook", "event"]
+HookAuth = Literal["standard", "github", "stripe", "slack", "hmac", "basic", "api_key", "none"]
 ParameterType = Literal["string", "integer", "number", "boolean", "array", "object"]
 
 JsonObject = dict[str, Any]
@@ -133,7 +134,7 @@ class ParameterDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackoffDefinition:
-    """How long a run waits before its next attempt. Checked and stored; launchers do not act on it yet."""
+    """How long a run waits before its next attempt: at random between half of it and all of it."""
 
     initial_s: float = 10.0
     """Seconds before the second attempt."""
@@ -160,11 +161,12 @@ class RunSettings:
     output_dir: str | None = None
     """A folder for the run's files, below the one that the service gives it; unset: named after the pipeline."""
     concurrency: int = 1
-    """Runs at a time, for each ``overlap_key``. Checked and stored; schedulers do not act on it yet."""
-    overlap: Overlap = "skip"
-    """What becomes of a run that is due while ``concurrency`` others run. Checked and stored, as above."""
+    """Runs at work at a time, for each ``overlap_key``; under ``overlap: allow`` any number."""
+    overlap: Overlap | None = None
+    """What becomes of a run that is due while ``concurrency`` others are open; unset: a tick is skipped, all else
+    waits for its turn."""
     overlap_key: str | None = None
-    """A text with ``${param:NAME}``: runs for which it differs do not count together. Checked and stored, as above."""
+    """A text with ``${param:NAME}``: runs for which it differs do not count together."""
     dask_address: str | None = None
     """The Dask cluster (``tcp://host:port``) of whatever runs in the dask lane."""
     grace_s: float = 25.0
@@ -174,19 +176,97 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretDefinition:
+    """A secret that signs webhooks until a day."""
+
+    secret: str
+    """A reference (``env:NAME``)."""
+    expires: str | None = None
+    """The instant from which it is refused, such as ``2027-01-31T00:00:00Z``; unset: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureDefinition:
+    """How a sender with ``auth: hmac`` signs."""
+
+    header: str
+    """The header that holds the signature."""
+    algorithm: Literal["sha256", "sha384", "sha512"] = "sha256"
+    """The hash function of the HMAC."""
+    encoding: Literal["hex", "base64", "base64url"] = "hex"
+    """How the signature is written."""
+    prefix: str = ""
+    """What stands before it in the header, such as ``sha256=``."""
+    content: str = "{body}"
+    """What is signed: ``{body}``, with ``{timestamp}`` before it where there is one, such as ``{timestamp}.{body}``."""
+    timestamp_header: str | None = None
+    """The header that holds the seconds since 1970; it must be part of ``content``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventMatch:
+    """Which cloud events an ``event`` trigger is for; all that is given must hold."""
+
+    source: str | None = None
+    """Such as ``aws.s3``."""
+    detail_type: str | None = None
+    """Such as ``Object Created``."""
+    bucket: str | None = None
+    """The bucket of an S3 object."""
+    prefix: str | None = None
+    """How the key of an S3 object begins."""
+    suffix: str | None = None
+    """How it ends."""
+    queue: str | None = None
+    """The name or the ARN of the SQS queue that it came through."""
+    rule: str | None = None
+    """The name or the ARN of the EventBridge rule or schedule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerDefinition:
-    """What starts runs of the pipeline: a cron rule or a webhook."""
+    """What starts runs of the pipeline: a cron rule, a webhook or a cloud event."""
 
     kind: TriggerKind = "cron"
-    """``cron`` needs an ``expression``; ``webhook`` has its address from the trigger's name."""
+    """``cron`` needs an ``expression``; ``webhook`` has its address from the trigger's name; ``event`` has ``match``."""
     expression: str | None = None
     """Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday)."""
     timezone: str | None = None
     """The IANA name of the zone that a cron rule is read in; unset: UTC."""
     parameters: JsonObject = field(default_factory=dict[str, Any])
-    """What every run that a cron rule starts is given."""
-    secrets: tuple[str, ...] = ()
+    """What every run is given. For a webhook or an event a text that begins with ``$`` is a path into what came."""
+    secrets: tuple[str | SecretDefinition, ...] = ()
     """References (``env:NAME``) to the secrets of which one must have signed a webhook."""
+    auth: HookAuth = "standard"
+    """How a webhook is known: ``standard`` is Standard Webhooks; ``none`` takes it from anybody, if the server does."""
+    signature: SignatureDefinition | None = None
+    """How a sender signs, for ``auth: hmac``."""
+    header: str = "x-api-key"
+    """The header that holds the secret, for ``auth: api_key``."""
+    tolerance_s: float = 300.0
+    """How far, in seconds, a webhook's own time may be from ours, either way."""
+    key: str | None = None
+    """Path to what makes two deliveries the same one, or ``digest`` (of the body); unset: as the sender has it."""
+    remember_days: float = 30.0
+    """Days for which the same key leads to the same run."""
+    when: str | None = None
+    """A condition such as ``$.ref == "refs/heads/main"``: where it does not hold nothing runs."""
+    body_schema: JsonObject | None = None
+    """A JSON Schema that the payload must fit."""
+    form: bool | None = None
+    """Whether a webhook may be an HTML form; unset: Slack's may."""
+    rate_per_minute: float | None = None
+    """Webhooks taken in a minute by each server; unset: any number."""
+    record: Literal["none", "accepted", "all"] = "accepted"
+    """Which deliveries are kept to be looked at and sent again; ``all`` keeps refused ones as well."""
+    record_bytes: int = 65_536
+    """Bytes of a body up to which it is kept with its delivery."""
+    record_days: float = 7.0
+    """Days for which deliveries are kept."""
+    record_last: int = 1000
+    """So many of a trigger's deliveries are kept at most."""
+    match: EventMatch | None = None
+    """Which cloud events an ``event`` trigger is for."""
     enabled: bool = True
     """Whether it starts runs at all."""
 
@@ -194,7 +274,28 @@ class TriggerDefinition:
         """What a trigger's row holds beside its kind and expression."""
         if self.kind == "cron":
             return {"timezone": self.timezone or "UTC", "parameters": self.parameters}
-        return {"secrets": list(self.secrets)}
+        written = cast("JsonObject", json.loads(json.dumps(asdict(self))))
+        usual = {entry.name: entry.default for entry in fields(self)}
+        kept = {"secrets"} if self.kind == "webhook" else set[str]()
+        aside = {"kind", "expression", "timezone", "enabled"}
+        return {
+            name: value
+            for name, value in written.items()
+            if name not in aside and (name in kept or value not in (usual[name], {}, []))
+        }
+
+    @classmethod
+    def of_row(cls, kind: TriggerKind, config: Mapping[str, Any]) -> TriggerDefinition:
+        """Take back what `config` gave for a webhook or an event. Raise `TypeError` or `KeyError` where it did not."""
+        values = dict(config)
+        values["secrets"] = tuple(
+            secret if isinstance(secret, str) else SecretDefinition(**secret) for secret in values.get("secrets", ())
+        )
+        if values.get("signature") is not None:
+            values["signature"] = SignatureDefinition(**values["signature"])
+        if values.get("match") is not None:
+            values["match"] = EventMatch(**values["match"])
+        return cls(kind=kind, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

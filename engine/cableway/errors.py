@@ -30,6 +30,7 @@ CablewayError                   base; caught at the process boundary only       
     ConflictError               somebody has changed it in between
     ParameterError              the run's parameters do not fit
     SchemaVersionError          the database's schema is not this version's
+  OverlapError                  the pipeline runs already, and its policy wants no further run now     exit 0
   RunTimeoutError               the run took longer than it may                         exit 124
   InterruptedRunError           stopped by a signal, drained                            exit 143
   ItemError                     one unit failed in a way the flow itself detected       (the item's, never the run's)
@@ -402,6 +403,16 @@ class SchemaVersionError(DefinitionError):
 
     code = "schema_version"
     title = "The database schema is another version's"
+
+
+class OverlapError(CablewayError):
+    """No run was made: others of the pipeline are open, and its overlap policy wants no further one."""
+
+    code = "overlap"
+    title = "The pipeline runs already"
+    status = 409
+    exit_code = EXIT_OK
+    retry = "never"
 
 
 class RunTimeoutError(CablewayError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -35,10 +35,11 @@ _LIMITS = b"SELECT set_config('statement_timeout', %s, true), set_config('lock_t
 
 
 class Step(NamedTuple):
-    """One statement of several: its name and its parameters."""
+    """One statement of several: its name, its parameters, and what goes before it in the same transaction."""
 
     name: str
     parameters: Mapping[str, Any]
+    before: Sequence[Step] = ()
 
 
 Steps = Generator[Step, list[Row], Result]
@@ -53,8 +54,12 @@ class Sender(Protocol):
         """The database that it speaks to."""
         ...
 
-    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
-        """Send the statement *name* and return its rows."""
+    def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
+        """Send the statement *name* and return its rows.
+
+        What is to go *before* it is sent in the same round trip and transaction; each sees what was committed
+        while the one before it waited for a lock.
+        """
         ...
 
 
@@ -63,7 +68,7 @@ def drive(sender: Sender, steps: Steps[Result]) -> Result:
     try:
         step = next(steps)
         while True:
-            step = steps.send(sender.rows(step.name, **step.parameters))
+            step = steps.send(sender.rows(step.name, step.before, **step.parameters))
     except StopIteration as end:
         result: Result = end.value
         return result
@@ -78,16 +83,20 @@ class Executor:
         self._queries = Queries(settings.schema)
         self._limits = _limits(settings)
 
-    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
-        """Send the statement *name* and return its rows."""
+    def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
+        """Send the statement *name*, after those that go *before* it, and return its rows."""
         tries = 0
         while True:
             try:
                 if self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                    for step in before:
+                        self.connection.execute(self._queries[step.name], step.parameters)
                     cursor = self.connection.execute(self._queries[name], parameters)
                 else:
                     with self.connection.pipeline():  # as one transaction
                         self.connection.execute(_LIMITS, self._limits)
+                        for step in before:
+                            self.connection.execute(self._queries[step.name], step.parameters)
                         cursor = self.connection.execute(self._queries[name], parameters)
                 return cursor.fetchall() if cursor.description else []
             except psycopg.Error as error:
@@ -120,18 +129,22 @@ class AsyncExecutor:
         self._queries = Queries(settings.schema)
         self._limits = _limits(settings)
 
-    async def rows(self, name: str, /, **parameters: Any) -> list[Row]:
-        """Send the statement *name* and return its rows."""
+    async def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
+        """Send the statement *name*, after those that go *before* it, and return its rows."""
         import asyncio
 
         tries = 0
         while True:
             try:
                 if self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                    for step in before:
+                        await self.connection.execute(self._queries[step.name], step.parameters)
                     cursor = await self.connection.execute(self._queries[name], parameters)
                 else:
                     async with self.connection.pipeline():  # as one transaction
                         await self.connection.execute(_LIMITS, self._limits)
+                        for step in before:
+                            await self.connection.execute(self._queries[step.name], step.parameters)
                         cursor = await self.connection.execute(self._queries[name], parameters)
                 return await cursor.fetchall() if cursor.description else []
             except psycopg.Error as error:
@@ -149,7 +162,7 @@ class AsyncExecutor:
         try:
             step = next(steps)
             while True:
-                step = steps.send(await self.rows(step.name, **step.parameters))
+                step = steps.send(await self.rows(step.name, step.before, **step.parameters))
         except StopIteration as end:
             result: Result = end.value
             return result

@@ -8,7 +8,7 @@ being done twice. Where the schema is not there yet it is created first. A sessi
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ import psycopg
 from cableway.errors import UnavailableError
 from cableway.settings import DatabaseSettings
 from cableway.store.connect import Connection, connect
-from cableway.store.executor import Executor, Result, Row, Steps, drive
+from cableway.store.executor import Executor, Result, Row, Step, Steps, drive
 from cableway.store.faults import lacks_tables, translate
 
 RETRY_S = 0.2
@@ -37,14 +37,14 @@ class Session:
         self._in_transaction = False
         self._may_create = True
 
-    def rows(self, name: str, /, **parameters: Any) -> list[Row]:
-        """Send the statement *name* and return its rows."""
+    def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
+        """Send the statement *name*, after those that go *before* it, and return its rows."""
         until = time.monotonic() + self._patience_s
         while True:
             # Goes on trying by itself until the time is up.
             executor = self._connected(until)
             try:
-                return executor.rows(name, **parameters)
+                return executor.rows(name, before, **parameters)
             except UnavailableError:
                 if self._in_transaction or time.monotonic() + RETRY_S >= until:
                     raise

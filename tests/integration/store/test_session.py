@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from cableway.errors import LeaseLostError, UnavailableError
 from cableway.runs import RunRequest, record_run
 from cableway.settings import DatabaseSettings
-from cableway.store.executor import Executor, Row
+from cableway.store.executor import Executor, Row, Step
 from cableway.store.port import Claimed, DeadLetter, RunResult, RunState, SpanRow
 from cableway.store.postgres import PostgresRunStore
 from cableway.store.reading import read_dead_letters, read_run, read_runs
@@ -42,8 +42,8 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     doomed: list[str] = []
     rows = Executor.rows
 
-    def lossy(self: Executor, name: str, /, **parameters: Any) -> list[Row]:
-        answer = rows(self, name, **parameters)
+    def lossy(self: Executor, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
+        answer = rows(self, name, before, **parameters)
         if name in doomed:
             doomed.remove(name)
             self.connection.close()
@@ -110,7 +110,7 @@ def test_an_outcome_whose_answer_was_lost_is_written_once(
 def test_a_run_whose_answer_was_lost_is_recorded_once(
     session: Session, run_id: str, losing: Callable[[str], None], key: str | None
 ) -> None:
-    losing("insert_run")
+    losing("record_runs")
     recorded = record_run(session, RunRequest(pipeline="flights", key=key))
     assert recorded.created
     assert {run.run_id for run in session.drive(read_runs())} == {run_id, recorded.run_id}

@@ -215,7 +215,7 @@ def test_a_save_that_fails_half_way_leaves_nothing(storage: DatabaseStorage, mon
     save(storage, "one")
     rows = storage.session.rows
 
-    def fail(name: str, /, **parameters: Any) -> Any:
+    def fail(name: str, before: Any = (), /, **parameters: Any) -> Any:
         found = rows(name, **parameters)
         if name == "insert_version":
             raise RuntimeError("power cut")

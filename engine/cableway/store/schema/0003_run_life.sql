@@ -1,1 +1,65 @@
--- The life of a run: launches, attempts and their retries, limits, what is cancelled.
+-- The life of a run: what its version says of it is copied to its row, so that one statement can judge many runs.
+
+-- Small parts of the documents, so that whoever records runs of many pipelines need not read those whole.
+ALTER TABLE pipeline_versions
+    ADD COLUMN run_parameters json GENERATED ALWAYS AS (document -> 'parameters') STORED,
+    ADD COLUMN run_settings   json GENERATED ALWAYS AS (document -> 'settings') STORED;
+
+ALTER TABLE runs
+    ADD COLUMN overlap           text NOT NULL DEFAULT 'queue_all'
+        CHECK (overlap IN ('skip', 'queue_one', 'queue_all', 'replace', 'allow')),
+    ADD COLUMN overlap_key       text NOT NULL DEFAULT '',
+    ADD COLUMN concurrency       integer NOT NULL DEFAULT 1 CHECK (concurrency >= 1),
+    ADD COLUMN max_attempts      integer NOT NULL DEFAULT 1 CHECK (max_attempts >= 1),
+    ADD COLUMN backoff_initial_s double precision NOT NULL DEFAULT 10,
+    ADD COLUMN backoff_factor    double precision NOT NULL DEFAULT 2,
+    ADD COLUMN backoff_max_s     double precision NOT NULL DEFAULT 600,
+    ADD COLUMN timeout_s         double precision,
+    ADD COLUMN grace_s           double precision NOT NULL DEFAULT 25,
+    ADD COLUMN not_before        timestamptz,
+    ADD COLUMN launching_since   timestamptz,
+    ADD COLUMN launch_failures   integer NOT NULL DEFAULT 0,
+    ADD COLUMN failing_since     timestamptz,
+    ADD COLUMN cancelled_by      text,
+    ADD COLUMN cancel_asked_at   timestamptz;
+COMMENT ON COLUMN runs.overlap IS 'the policy it was recorded under; under allow it counts with no others';
+COMMENT ON COLUMN runs.overlap_key IS 'runs of a pipeline for which it differs do not count together';
+COMMENT ON COLUMN runs.concurrency IS 'runs of its pipeline and key that may be at work when it begins, itself included';
+COMMENT ON COLUMN runs.not_before IS 'it is not launched before this instant';
+COMMENT ON COLUMN runs.failing_since IS 'since when no launch of it has succeeded';
+COMMENT ON COLUMN runs.cancelled_by IS 'who asked for its end, as far as they say';
+
+-- Who waits for a place, in their order; and who has one.
+CREATE INDEX runs_waiting ON runs (pipeline, overlap_key, created_at, run_id) WHERE state = 'queued';
+CREATE INDEX runs_at_work ON runs (pipeline, overlap_key)
+    WHERE state IN ('launching', 'running', 'cancelling') OR (state = 'queued' AND attempt > 0);
+CREATE INDEX runs_leased ON runs (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+
+ALTER TABLE attempts ADD COLUMN stop_asked_at timestamptz;
+COMMENT ON COLUMN attempts.stop_asked_at IS 'when the platform was asked to end its container';
+
+-- Limits that runs share, whatever pipelines they are of.
+CREATE TABLE limits (
+    name        text PRIMARY KEY,
+    concurrency integer CHECK (concurrency >= 1),
+    rate        double precision CHECK (rate > 0),
+    period_s    double precision NOT NULL DEFAULT 1 CHECK (period_s > 0),
+    tokens      double precision NOT NULL DEFAULT 0,
+    filled_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    CHECK (concurrency IS NOT NULL OR rate IS NOT NULL)
+);
+COMMENT ON COLUMN limits.concurrency IS 'units at work at a time; null: any';
+COMMENT ON COLUMN limits.rate IS 'units begun in each period_s seconds; null: any';
+COMMENT ON COLUMN limits.tokens IS 'units that could begin at once at filled_at; below zero: promised already';
+
+-- Places of a limit that a run has taken. They hold as long as the lease under which they were taken.
+CREATE TABLE limit_slots (
+    limit_name  text NOT NULL REFERENCES limits (name) ON DELETE CASCADE,
+    run_id      uuid NOT NULL REFERENCES runs ON DELETE CASCADE,
+    lease_token bigint NOT NULL,
+    slots       integer NOT NULL CHECK (slots >= 0),
+    PRIMARY KEY (limit_name, run_id)
+);
+CREATE INDEX limit_slots_by_run ON limit_slots (run_id);

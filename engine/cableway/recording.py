@@ -1,0 +1,253 @@
+"""
+How wishes for runs become runs: many at once, set by set, whatever their pipelines are.
+
+The number of round trips does not depend on how many there are: one for the versions, one that decides and
+inserts, and another one only where somebody else records the same keys at the same moment, or where
+parameters do not fit. What decides stands in a single statement under a lock for each pipeline whose policy looks
+at its other runs. Run by itself it is a transaction, committed durably; in a caller's own it stands or
+falls with that, and that one must be READ COMMITTED, record once, and has its locks until it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from cableway.errors import CablewayError, Fault, ParameterError, UnknownPipelineError
+from cableway.parameters import checked_parameters, restored_parameters
+from cableway.store.executor import Row, Step, Steps
+from cableway.store.ids import new_id
+from cableway.store.storable import storable_json, storable_text
+from cableway.store.versions import check_number
+
+if TYPE_CHECKING:
+    from cableway.definition import Overlap, ParameterDefinition
+    from cableway.settings import DatabaseSettings
+
+_LOOKS_AT_OTHERS = frozenset({"skip", "queue_one", "replace"})
+
+MAX_KEY_LENGTH = 512
+"""Characters of a trigger's key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run that somebody wants."""
+
+    pipeline: str
+    """Its active version is what runs."""
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """By name; defaults are filled in."""
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Parameters as a command line gives them, read by their types; they go before ``parameters``."""
+    key: str | None = None
+    """What makes two requests the same one, within the pipeline."""
+    body_hash: str | None = None
+    """Digest of a delivery's body; given, the delivery is recorded too, and a repetition is compared with it."""
+    overlap: Overlap | None = None
+    """Goes before the pipeline's policy. Where neither says: ``skip`` for a tick, ``queue_all`` for all others."""
+    scheduler_name: str | None = None
+    trigger_name: str | None = None
+    scheduled_at: datetime | None = None
+    """The instant of a tick, which makes the request one of a scheduler."""
+    not_before: datetime | None = None
+    """The run is not launched before this instant."""
+    traceparent: str | None = None
+    tracestate: str | None = None
+    line: str | None = None
+    """The line that the run goes on with; unset: a new one."""
+    replay_of: str | None = None
+    parent_run_id: str | None = None
+    part: int | None = None
+    parts: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """The run that a request led to."""
+
+    run_id: str
+    created: bool
+    """False: the key had made this run before."""
+    same_body: bool = True
+    """False: it had made it from another body, so this request is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """No run was made, as the pipeline's policy wants it."""
+
+    reason: Literal["overlap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No run can come of the request: an `UnknownPipelineError`, a `ParameterError`, or what its key's text lacks."""
+
+    error: CablewayError
+
+
+Decision = RecordedRun | NotRun | Refused
+"""What became of a request."""
+
+
+class _Version:
+    """What new runs of a pipeline are pinned to."""
+
+    def __init__(self, row: Row) -> None:
+        self.number: int = row["version"]
+        self.settings: Mapping[str, Any] = row["settings"]
+        self._parameters: Mapping[str, Any] = row["parameters"]
+        self._definitions: dict[str, ParameterDefinition] | None = None
+        self._defaults: dict[str, Any] | None = None
+
+    def parameters(self, request: RunRequest) -> dict[str, Any]:
+        """Those of *request*, with defaults. Raise `ParameterError`."""
+        if self._definitions is None:
+            self._definitions = restored_parameters(self._parameters)
+        if request.parameters or request.texts:
+            return checked_parameters(self._definitions, request.parameters, request.texts)
+        if self._defaults is None:
+            self._defaults = checked_parameters(self._definitions, {})
+        return self._defaults
+
+    def overlap(self, request: RunRequest) -> Overlap:
+        """The policy that *request* is recorded under: its own, the pipeline's, or what fits its trigger."""
+        by_trigger: Overlap = "queue_all" if request.scheduled_at is None else "skip"
+        return request.overlap or self.settings.get("overlap") or by_trigger
+
+    def overlap_key(self, parameters: Mapping[str, Any]) -> str:
+        """The pipeline's key, with *parameters* written in."""
+        template = self.settings.get("overlap_key")
+        if template is None:
+            return ""
+        from cableway.references import Referable, resolve  # few pipelines have one
+
+        return storable_text(str(resolve(template, Referable(parameters=parameters), "/settings/overlap_key")))
+
+    def facts(self, pipeline: str) -> dict[str, Any]:
+        """What a run's row keeps of it."""
+        settings = self.settings
+        backoff = settings.get("backoff") or {}
+        return {
+            "pipeline": pipeline,
+            "version": self.number,
+            "lease_ttl_s": settings["lease_ttl_s"],
+            "concurrency": settings.get("concurrency", 1),
+            "max_attempts": settings.get("attempts", 1),
+            "backoff_initial_s": backoff.get("initial_s", 10.0),
+            "backoff_factor": backoff.get("factor", 2.0),
+            "backoff_max_s": backoff.get("max_s", 600.0),
+            "timeout_s": settings.get("timeout_s"),
+            "grace_s": settings.get("grace_s", 25.0),
+        }
+
+
+def recording(requests: Sequence[RunRequest], settings: DatabaseSettings) -> Steps[list[Decision]]:
+    """What became of each request, in their order; see `cableway.runs.record_many`."""
+    if not requests:
+        return []
+    versions, unknown = yield from _versions(requests, settings)
+    decisions: dict[int, Decision] = {}
+    wishes: list[dict[str, Any]] = []
+    for number, request in enumerate(requests):
+        version = versions.get(request.pipeline)
+        if version is None:
+            decisions[number] = Refused(unknown[request.pipeline])
+            continue
+        try:
+            wishes.append(_wish(number, request, version))
+        except CablewayError as error:
+            decisions[number] = Refused(error)
+    if wishes:
+        used = {wish["pipeline"]: versions[wish["pipeline"]] for wish in wishes}
+        rows = yield _record_step(wishes, used)
+        decisions.update((row["n"], decision) for row in rows if (decision := _decision(row)) is not None)
+    yield from _by_keys(requests, decisions)
+    return [decisions[number] for number in range(len(requests))]
+
+
+def _versions(
+    requests: Sequence[RunRequest], settings: DatabaseSettings
+) -> Steps[tuple[dict[str, _Version], dict[str, UnknownPipelineError]]]:
+    names = {request.pipeline: storable_text(request.pipeline) for request in requests}
+    rows = yield Step("active_versions", {"pipelines": [name for name, text in names.items() if name == text]})
+    if rows:
+        check_number(rows[0]["schema_number"], settings)
+    versions = {row["pipeline"]: _Version(row) for row in rows if not row["archived"]}
+    missing = names.keys() - versions.keys()
+    if not missing:
+        return versions, {}
+    archived = {row["pipeline"] for row in rows if row["archived"]}
+    known = ", ".join(row["name"] for row in (yield Step("pipeline_names", {}))) or "none yet"
+    return versions, {name: _unknown_pipeline(name, known, archived=name in archived) for name in missing}
+
+
+def _record_step(wishes: list[dict[str, Any]], versions: Mapping[str, _Version]) -> Step:
+    careful = sorted({wish["pipeline"] for wish in wishes if wish["overlap"] in _LOOKS_AT_OTHERS})
+    before = [Step("commit_durably", {})]
+    if careful:
+        before.append(Step("lock_overlaps", {"pipelines": careful}))
+    facts = [version.facts(pipeline) for pipeline, version in versions.items()]
+    parameters = {"wishes": storable_json(wishes), "versions": storable_json(facts)}
+    return Step("record_runs", parameters, tuple(before))
+
+
+def _by_keys(requests: Sequence[RunRequest], decisions: dict[int, Decision]) -> Steps[None]:
+    """Find the runs of those whose key another transaction has just used, or whose parameters fit no more."""
+    asked = [
+        {"n": number, "pipeline": request.pipeline, "key": request.key, "body_hash": request.body_hash}
+        for number, request in enumerate(requests)
+        if request.key and not isinstance(decisions.get(number), RecordedRun | NotRun)
+        and request.key == storable_text(request.key) and request.pipeline == storable_text(request.pipeline)
+    ]  # fmt: skip
+    if asked:
+        for row in (yield Step("runs_of_keys", {"wishes": storable_json(asked)})):
+            decisions[row["n"]] = RecordedRun(run_id=row["run_id"], created=False, same_body=row["same_body"])
+
+
+def _decision(row: Row) -> Decision | None:
+    if row["run_id"] is not None:
+        return RecordedRun(run_id=row["run_id"], created=row["created"], same_body=row["same_body"])
+    return NotRun("overlap") if row["refused"] else None
+
+
+def _wish(number: int, request: RunRequest, version: _Version) -> dict[str, Any]:
+    parameters = version.parameters(request)
+    return {
+        "n": number,
+        "run_id": new_id(),
+        "pipeline": request.pipeline,
+        "parameters": parameters,
+        "key": _checked_key(request.key),
+        "body_hash": request.body_hash,
+        "line": request.line or new_id(),
+        "parent_run_id": request.parent_run_id,
+        "part": request.part,
+        "parts": request.parts,
+        "replay_of": request.replay_of,
+        "scheduler_name": request.scheduler_name,
+        "trigger_name": request.trigger_name,
+        "scheduled_at": None if request.scheduled_at is None else request.scheduled_at.isoformat(),
+        "not_before": None if request.not_before is None else request.not_before.isoformat(),
+        "traceparent": request.traceparent,
+        "tracestate": request.tracestate,
+        "overlap": version.overlap(request),
+        "overlap_key": version.overlap_key(parameters),
+    }
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is not None and not (0 < len(key) <= MAX_KEY_LENGTH and key == storable_text(key)):
+        message = f"must have 1 to {MAX_KEY_LENGTH} characters and no NUL"
+        raise ParameterError(f"the run's key {message}", [Fault("/key", "invalid", message)])
+    return key
+
+
+def _unknown_pipeline(name: str, known: str, *, archived: bool) -> UnknownPipelineError:
+    shown = storable_text(name)[:80]
+    if archived:
+        return UnknownPipelineError(f"the pipeline {shown!r} is archived")
+    return UnknownPipelineError(f"no pipeline {shown!r}; there are: {known}. Store it first, or correct the name")
