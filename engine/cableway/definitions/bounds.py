@@ -19,6 +19,7 @@ from cableway.definition import (
     RetryDefinition,
     RunSettings,
     StageDefinition,
+    TriggerDefinition,
 )
 from cableway.errors import Fault
 
@@ -89,6 +90,14 @@ BOUNDS: Mapping[type, Mapping[str, Bound]] = {
         "factor": Bound(1, 100),
         "max_s": Bound(0, _DAY_S),
     },
+    TriggerDefinition: {
+        "tolerance_s": Bound(1, _DAY_S),
+        "remember_days": Bound(None, 3660),
+        "rate_per_minute": Bound(None, 1_000_000),
+        "record_bytes": Bound(0, 1024 * 1024),
+        "record_days": Bound(0, 3660),
+        "record_last": Bound(0, 1_000_000),
+    },
 }
 
 
@@ -96,23 +105,24 @@ def bound_faults(definition: PipelineDefinition) -> Iterator[Fault]:
     """Every number of *definition* that is out of its bounds, and tries that multiply beyond theirs."""
     for number, stage in enumerate(definition.stages):
         pointer = f"/stages/{number}"
-        yield from _out_of_bounds(stage, pointer)
-        yield from _out_of_bounds(stage.retry, f"{pointer}/retry")
+        yield from out_of_bounds(stage, pointer)
+        yield from out_of_bounds(stage.retry, f"{pointer}/retry")
         if stage.batch is not None:
-            yield from _out_of_bounds(stage.batch, f"{pointer}/batch")
+            yield from out_of_bounds(stage.batch, f"{pointer}/batch")
             if stage.batch.count is None and stage.batch.size_bytes is None and stage.batch.period_s is None:
                 yield Fault(f"{pointer}/batch", "empty", "needs a count, size_bytes or period_s")
         tries, times = stage.retry.attempts, definition.settings.attempts
         if max(tries, times) <= MAX_TRIES < tries * times and min(tries, times) > 0:
             message = f"times the run's attempts makes more than {MAX_TRIES} tries of a unit"
             yield Fault(f"{pointer}/retry/attempts", "range", message)
-    yield from _out_of_bounds(definition.settings, "/settings")
-    yield from _out_of_bounds(definition.settings.backoff, "/settings/backoff")
+    yield from out_of_bounds(definition.settings, "/settings")
+    yield from out_of_bounds(definition.settings.backoff, "/settings/backoff")
     if not _is_tolerance(definition.settings.max_errors):
         yield Fault("/settings/max_errors", "range", "must be a count from 0, or a percentage such as '1%'")
 
 
-def _out_of_bounds(part: Any, pointer: str) -> Iterator[Fault]:
+def out_of_bounds(part: Any, pointer: str) -> Iterator[Fault]:
+    """Every number of *part* that is out of its bounds."""
     for name, bound in BOUNDS[type(part)].items():
         value = getattr(part, name)
         message = None if value is None else bound.fault(value)

@@ -76,9 +76,19 @@ def _bind(parts: Mapping[str, JsonObject]) -> None:
     parts["BatchDefinition"]["anyOf"] = [{"required": [name]} for name in ("count", "size_bytes", "period_s")]
     trigger = parts["TriggerDefinition"]
     trigger["properties"]["expression"]["maxLength"] = MAX_LENGTH
-    trigger["if"] = {"required": ["kind"], "properties": {"kind": {"const": "webhook"}}}
-    trigger["then"] = {"required": ["secrets"], "properties": {"secrets": {"minItems": 1}}}
-    trigger["else"] = {"required": ["expression"], "properties": {"expression": {"type": "string"}}}
+    trigger["allOf"] = [
+        _of_kind("webhook", {"anyOf": [{"required": ["secrets"]}, {**_UNSIGNED, "required": ["auth"]}]}),
+        _of_kind("event", {"required": ["match"], "properties": {"match": {"type": "object", "minProperties": 1}}}),
+        {"anyOf": [{"required": ["kind"], "properties": {"kind": {"not": {"const": "cron"}}}}, _CRON]},
+    ]
+
+
+_UNSIGNED: Mapping[str, Any] = {"properties": {"auth": {"const": "none"}}}
+_CRON: Mapping[str, Any] = {"required": ["expression"], "properties": {"expression": {"type": "string"}}}
+
+
+def _of_kind(kind: str, then: Mapping[str, Any]) -> JsonObject:
+    return {"if": {"required": ["kind"], "properties": {"kind": {"const": kind}}}, "then": dict(then)}
 
 
 def _name(schema: JsonObject, parts: dict[str, JsonObject]) -> None:

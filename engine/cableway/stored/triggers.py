@@ -8,6 +8,7 @@ from typing import Any
 from cableway.definition import TriggerDefinition
 from cableway.definitions.cron_grammar import CronError, parse_cron
 from cableway.definitions.pointers import escaped
+from cableway.definitions.triggers import config_faults
 from cableway.errors import Fault, TakenError
 from cableway.store.executor import Step, Steps
 from cableway.store.reading import TriggerRow, read_schedulers, read_triggers
@@ -122,8 +123,10 @@ def _faults(values: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("/expression", "not_here", "belongs to a cron trigger")
     if not isinstance(values["config"], Mapping):
         yield Fault("/config", "type", "must be an object")
-    else:
-        yield from json_faults(values["config"], "/config")
+    elif faults := json_faults(values["config"], "/config"):
+        yield from faults
+    elif kind in {"webhook", "event"}:
+        yield from config_faults(kind, values["config"], "/config")
 
 
 def _cron_faults(expression: Any) -> Iterator[Fault]:

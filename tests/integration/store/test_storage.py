@@ -111,7 +111,7 @@ def test_a_name_that_is_taken_is_not_taken_again(storage: DatabaseStorage) -> No
     for again in (
         lambda: storage.create_pipeline("numbers", STAGES),
         lambda: storage.create_bloc("read", "csv_loader", config={"file_path": "other.csv"}),
-        lambda: storage.create_trigger("hook", "other", kind="webhook"),
+        lambda: storage.create_trigger("hook", "other", kind="webhook", config={"secrets": ["env:HOOK"]}),
     ):
         with pytest.raises(DefinitionError, match="there already"):
             again()

@@ -121,7 +121,7 @@ def test_all_that_is_wrong_with_a_scheduler_is_said_at_once(storage: DatabaseSto
 
 
 def test_a_scheduler_needs_a_cron_rule_that_is_there(storage: DatabaseStorage, hourly: None) -> None:
-    storage.create_trigger("hook", "numbers", kind="webhook")
+    storage.create_trigger("hook", "numbers", kind="webhook", config={"secrets": ["env:A"]})
     with pytest.raises(DefinitionError, match="no trigger 'nobody'"):
         storage.create_scheduler("s", "numbers", "nobody")
     with pytest.raises(DefinitionError, match="is of kind webhook"):

@@ -136,7 +136,7 @@ def test_an_update_changes_keys_of_the_document_as_written(storage: DatabaseStor
 
 def test_an_archived_pipeline_rests_until_it_is_brought_back(storage: DatabaseStorage) -> None:
     save(storage, "one", "two")
-    storage.create_trigger("hook", "numbers", kind="webhook", config={"secrets": []})
+    storage.create_trigger("hook", "numbers", kind="webhook", config={"secrets": ["env:HOOK"]})
     run_id = storage.record_run(RunRequest(pipeline="numbers")).run_id
     storage.delete_pipeline("numbers")
     storage.delete_pipeline("numbers")

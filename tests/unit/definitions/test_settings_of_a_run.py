@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from cableway.definition import BackoffDefinition, BatchDefinition, RetryDefinition, RunSettings, StageDefinition
+from cableway.definition import (
+    BackoffDefinition,
+    BatchDefinition,
+    RetryDefinition,
+    RunSettings,
+    StageDefinition,
+    TriggerDefinition,
+)
 from cableway.definitions.bounds import BOUNDS, MAX_TRIES, Bound
 from tests.unit.definitions.checking import check, faults_of, inline, pipeline, staged
 
@@ -14,7 +21,9 @@ PLACES: dict[type, tuple[str, str]] = {
     BatchDefinition: ("batch", ""),
     RunSettings: ("", "settings"),
     BackoffDefinition: ("backoff", "settings"),
+    TriggerDefinition: ("", "triggers"),
 }
+HOOK = {"kind": "webhook", "secrets": ["env:HOOK_SECRET"]}
 CASES = [(part, name, bound) for part, bounds in BOUNDS.items() for name, bound in bounds.items()]
 
 
@@ -23,6 +32,8 @@ def with_number(part: type, name: str, value: Any) -> tuple[dict[str, Any], str]
     inner, outer = PLACES[part]
     fields = {inner: {name: value}} if inner else {name: value}
     inside = f"{inner}/{name}" if inner else name
+    if outer == "triggers":
+        return pipeline(triggers={"hook": {**HOOK, **fields}}), f"/triggers/hook/{inside}"
     if outer:
         return pipeline(settings=fields), f"/settings/{inside}"
     return staged(**fields), f"/stages/1/{inside}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cableway.definition import PipelineDefinition
+from cableway.definition import PipelineDefinition, TriggerDefinition
 from tests.unit.definitions.checking import check, faults_of, pipeline
 
 PARAMETERS = {"day": {"type": "string", "required": True}, "size": {"type": "integer", "default": 1}}
@@ -20,6 +20,24 @@ def test_a_pipeline_says_what_starts_it() -> None:
     triggers = check(triggered(nightly=NIGHTLY, arrived=HOOK)).triggers
     assert triggers["nightly"].config() == {"timezone": "Europe/Berlin", "parameters": {"day": "today"}}
     assert triggers["arrived"].config() == {"secrets": ["env:HOOK_SECRET"]}
+
+
+def test_what_a_row_holds_of_a_webhook_is_what_differs_from_the_usual() -> None:
+    written = {
+        **HOOK,
+        "auth": "hmac",
+        "signature": {"header": "x-signature", "content": "{timestamp}.{body}", "timestamp_header": "x-time"},
+        "secrets": ["env:A", {"secret": "env:B", "expires": "2027-01-31T00:00:00+00:00"}],
+        "when": "$.kind in ['a', 'b']",
+        "parameters": {"day": "$.event.day", "size": 5},
+        "remember_days": 2.5,
+    }
+    trigger = check(triggered(arrived=written)).triggers["arrived"]
+    config = trigger.config()
+    assert config.keys() == written.keys() - {"kind"}
+    assert TriggerDefinition.of_row("webhook", config) == trigger
+    event = check(triggered(stored={"kind": "event", "match": {"bucket": "in"}})).triggers["stored"]
+    assert TriggerDefinition.of_row("event", event.config()) == event
 
 
 def test_triggers_are_no_part_of_a_version() -> None:
@@ -41,7 +59,28 @@ FAULTY: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({**HOOK, "secrets": []}, {"secrets": "missing"}),
     ({**HOOK, "secrets": ["hush"]}, {"secrets/0": "secret"}),
     ({**HOOK, "secrets": ["env:DATABASE_PASSWORD"]}, {"secrets/0": "secret"}),
-    ({**HOOK, **NIGHTLY}, {"expression": "not_here", "timezone": "not_here", "parameters": "not_here"}),
+    ({**HOOK, **NIGHTLY}, {"expression": "not_here", "timezone": "not_here"}),
+    ({**HOOK, "auth": "none"}, {"secrets": "not_here"}),
+    ({**HOOK, "auth": "hmac"}, {"signature": "missing"}),
+    ({**HOOK, "auth": "hmac", "signature": {"header": "x sig"}}, {"signature/header": "header"}),
+    ({**HOOK, "auth": "hmac", "signature": {"header": "x", "content": "{id}{body}"}}, {"signature/content": "content"}),
+    ({**HOOK, "auth": "hmac", "signature": {"header": "x", "timestamp_header": "t"}}, {"signature/content": "content"}),
+    ({**HOOK, "signature": {"header": "x"}}, {"signature": "not_here"}),
+    ({**HOOK, "secrets": [{"secret": "env:A", "expires": "2027-01-01"}]}, {"secrets/0/expires": "instant"}),
+    ({**HOOK, "secrets": [{"secret": "plain"}]}, {"secrets/0/secret": "secret"}),
+    ({**HOOK, "when": "$.a = 1", "key": "id"}, {"when": "expression", "key": "expression"}),
+    (
+        {**HOOK, "parameters": {"day": "$.", "size": "x", "sise": "$.a"}},
+        {"parameters/day": "expression", "parameters/size": "wrong_type", "parameters/sise": "unknown"},
+    ),
+    ({**HOOK, "parameters": {"size": 1}}, {"parameters/day": "missing"}),
+    ({**HOOK, "match": {"source": "aws.s3"}}, {"match": "not_here"}),
+    ({"kind": "event"}, {"match": "missing"}),
+    ({"kind": "event", "match": {}}, {"match": "missing"}),
+    (
+        {"kind": "event", "match": {"bucket": "b"}, "secrets": ["env:A"], "form": True},
+        {"secrets": "not_here", "form": "not_here"},
+    ),
     ({"kind": "smoke", "expression": "0 0 * * *", "parameters": {"day": "x"}}, {"kind": "literal_error"}),
     ({**NIGHTLY, "every": 5}, {"every": "unexpected_keyword_argument"}),
 ]
