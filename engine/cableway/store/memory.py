@@ -29,6 +29,7 @@ from cableway.store.port import (
     RunResult,
     RunState,
     SpanRow,
+    TakenLine,
 )
 
 SPANS_PER_RUN = 2_000
@@ -79,6 +80,8 @@ class MemoryRunStore:
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()
         self.runs: dict[str, MemoryRun] = {}
+        self._lines: dict[tuple[str, str], str] = {}
+        self._cursors: dict[str, JsonObject] = {}
 
     def add_run(
         self,
@@ -136,7 +139,7 @@ class MemoryRunStore:
             ttl_s = run.definition.settings.lease_ttl_s
             run.expires_at = self._clock() + ttl_s
             lease = Lease(run_id=run_id, attempt=attempt.attempt, token=attempt.token, ttl_s=ttl_s)
-            return Claimed(lease=lease, run=_record(run))
+            return Claimed(lease=lease, run=_record(run, self._cursors.get(run.line)))
 
     def beat(self, lease: Lease) -> Beat:
         """As `RunStore.beat`."""
@@ -145,10 +148,30 @@ class MemoryRunStore:
             run.expires_at = self._clock() + lease.ttl_s
             return Beat(cancel_requested=run.state is RunState.CANCELLING)
 
+    def take_line(self, lease: Lease, loader: str) -> TakenLine | Held:
+        """As `RunStore.take_line`."""
+        with self._lock:
+            run = self._held(lease)
+            line = self._lines.setdefault((run.definition.name, loader), new_id())
+            others = [other for other in self.runs.values() if other.line == line and other is not run]
+            busy_s = max((other.expires_at - self._clock() for other in others if other.state in _WORKED_ON), default=0)
+            if busy_s > 0:
+                return Held(expires_in_s=busy_s)
+            run.line = line
+            return TakenLine(line=line, cursor=self._cursors.get(line, {}))
+
+    def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
+        """As `RunStore.dead_units`."""
+        with self._lock:
+            line = self._held(lease).line
+            letters = (letter for run in self.runs.values() if run.line == line for letter in run.letters.values())
+            return {(each.stage, each.bloc, each.item_id) for each in letters if each.item_id.startswith(prefix)}
+
     def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
         """As `RunStore.checkpoint`."""
         with self._lock:
-            self._held(lease).cursor = dict(cursor)
+            run = self._held(lease)
+            run.cursor = self._cursors[run.line] = dict(cursor)
 
     def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:
         """As `RunStore.add_dead_letters`."""
@@ -192,7 +215,7 @@ class MemoryRunStore:
         return run
 
 
-def _record(run: MemoryRun) -> RunRecord:
+def _record(run: MemoryRun, cursor: JsonObject | None) -> RunRecord:
     return RunRecord(
         run_id=run.run_id,
         pipeline=run.definition.name,
@@ -208,5 +231,5 @@ def _record(run: MemoryRun) -> RunRecord:
         traceparent=run.traceparent,
         tracestate=run.tracestate,
         trace_id=run.trace_id,
-        cursor=run.cursor,
+        cursor=cursor,
     )

@@ -101,6 +101,14 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenLine:
+    """The line of a cursor, which the run is on from now on, with how far its source was worked off."""
+
+    line: str
+    cursor: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageRecord:
     """What one stage, or one of its blocs where it has several, did in an attempt. Times are summed over its items."""
 
@@ -187,8 +195,19 @@ class RunStore(Protocol):
         """Renew the lease by its ttl, by the database's clock."""
         ...
 
+    def take_line(self, lease: Lease, loader: str) -> TakenLine | Held:
+        """Put the run on the line of its pipeline's *loader*, which is made where there is none.
+
+        `Held` while another run with a live lease is on it.
+        """
+        ...
+
+    def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
+        """Stage, bloc and item of every dead letter on the run's line whose item begins with *prefix*."""
+        ...
+
     def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
-        """Keep how far the source has been worked off."""
+        """Keep how far the source of the run's line has been worked off."""
         ...
 
     def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:

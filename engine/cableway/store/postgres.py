@@ -16,7 +16,7 @@ from typing import Any
 from cableway.definition import JsonObject
 from cableway.errors import LeaseLostError, UnknownRunError
 from cableway.settings import DatabaseSettings
-from cableway.store.executor import Row
+from cableway.store.executor import Row, Step
 from cableway.store.ids import is_id
 from cableway.store.port import (
     Beat,
@@ -29,6 +29,7 @@ from cableway.store.port import (
     RunResult,
     RunState,
     SpanRow,
+    TakenLine,
 )
 from cableway.store.session import Session
 from cableway.store.storable import storable_json, storable_text
@@ -72,6 +73,22 @@ class PostgresRunStore:
     def beat(self, lease: Lease) -> Beat:
         """As `RunStore.beat`."""
         return Beat(cancel_requested=self._write("beat", lease)["cancel_requested"])
+
+    def take_line(self, lease: Lease, loader: str) -> TakenLine | Held:
+        """As `RunStore.take_line`."""
+        mine = {"run_id": lease.run_id, "token": lease.token, "loader": loader}
+        rows = self.session.rows("take_line", (Step("make_line", mine), Step("lock_line", mine)), **mine)
+        if not rows:
+            raise _lost(lease)
+        row = rows[0]
+        if row["busy_s"] is not None:
+            return Held(expires_in_s=row["busy_s"])
+        return TakenLine(line=row["line"], cursor=row["cursor"])
+
+    def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
+        """As `RunStore.dead_units`."""
+        rows = self.session.rows("dead_units", run_id=lease.run_id, token=lease.token, prefix=prefix)
+        return {(row["stage"], row["bloc"], row["item_id"]) for row in rows}
 
     def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
         """As `RunStore.checkpoint`."""
@@ -125,7 +142,7 @@ class PostgresRunStore:
     def _write(self, name: str, lease: Lease, **parameters: Any) -> Row:
         row = self.session.row(name, run_id=lease.run_id, token=lease.token, **parameters)
         if row is None:
-            raise LeaseLostError(f"attempt {lease.attempt} does not hold run {lease.run_id} any more")
+            raise _lost(lease)
         return row
 
     def _unknown(self, run_id: str) -> UnknownRunError:
@@ -133,6 +150,10 @@ class PostgresRunStore:
             f"no run {storable_text(run_id)[:80]!r} in Postgres at {self._settings.where}, "
             f"schema {self._settings.schema!r}"
         )
+
+
+def _lost(lease: Lease) -> LeaseLostError:
+    return LeaseLostError(f"attempt {lease.attempt} does not hold run {lease.run_id} any more")
 
 
 def _run_record(run_id: str, row: Row) -> RunRecord:

@@ -1,0 +1,62 @@
+-- The lines of cursors: which one a run holds, what of it failed before, and what a person does to it.
+
+-- name: make_line
+-- The first line of a pipeline's loader, where it has none.
+INSERT INTO {s}.cursors (line, pipeline, loader, epoch, position, lease_token)
+SELECT gen_random_uuid(), r.pipeline, %(loader)s, 0, '{}', 0
+FROM {s}.runs AS r
+WHERE r.run_id = %(run_id)s AND r.lease_token = %(token)s AND r.state IN ('running', 'cancelling')
+  AND NOT EXISTS (SELECT FROM {s}.cursors AS c WHERE c.pipeline = r.pipeline AND c.loader = %(loader)s)
+ON CONFLICT (pipeline, loader, epoch) DO NOTHING
+
+-- name: lock_line
+-- Who comes second sees what the first one did.
+SELECT line FROM {s}.cursors
+WHERE pipeline = (SELECT pipeline FROM {s}.runs WHERE run_id = %(run_id)s) AND loader = %(loader)s
+ORDER BY epoch DESC FOR UPDATE
+
+-- name: take_line
+-- Put a run on the newest line of its pipeline's loader, unless another run with a live lease is on it. A run that is
+-- on one of its lines stays there.
+WITH held AS (
+    SELECT run_id, pipeline, line FROM {s}.runs
+    WHERE run_id = %(run_id)s AND lease_token = %(token)s AND state IN ('running', 'cancelling')
+), chosen AS (
+    SELECT c.line, c.position
+    FROM held JOIN {s}.cursors AS c ON c.pipeline = held.pipeline AND c.loader = %(loader)s
+    ORDER BY c.line = held.line DESC, c.epoch DESC LIMIT 1
+), other AS (
+    SELECT max(extract(epoch FROM r.lease_expires_at - clock_timestamp()))::float8 AS busy_s
+    FROM {s}.runs AS r JOIN chosen ON r.line = chosen.line
+    WHERE r.run_id <> %(run_id)s AND r.state IN ('running', 'cancelling') AND r.lease_expires_at > clock_timestamp()
+), taken AS (
+    UPDATE {s}.runs AS r SET line = chosen.line FROM chosen, other
+    WHERE r.run_id = %(run_id)s AND r.lease_token = %(token)s AND r.line <> chosen.line AND other.busy_s IS NULL
+)
+SELECT chosen.line::text AS line, chosen.position AS cursor, other.busy_s FROM chosen, other
+
+-- name: dead_units
+-- What failed for good on the line of a run, in this run or in others.
+SELECT DISTINCT l.stage, l.bloc, l.item_id
+FROM {s}.runs AS held
+JOIN {s}.runs AS r ON r.line = held.line
+JOIN {s}.dead_letters AS l ON l.run_id = r.run_id
+WHERE held.run_id = %(run_id)s AND held.lease_token = %(token)s AND starts_with(l.item_id, %(prefix)s)
+
+-- name: show_lines
+-- The lines of a pipeline's cursors, the newest of each loader first.
+SELECT c.loader, c.epoch, c.line::text AS line, c.position AS cursor, c.run_id::text AS run_id, c.updated_at,
+       r.state AS run_state, r.lease_expires_at > clock_timestamp() AND r.state IN ('running', 'cancelling') AS held
+FROM {s}.cursors AS c LEFT JOIN {s}.runs AS r ON r.run_id = c.run_id
+WHERE c.pipeline = %(pipeline)s AND c.loader IS NOT NULL
+ORDER BY c.loader, c.epoch DESC
+
+-- name: open_epoch
+-- A new line for a pipeline's loader, from the state given. Runs that begin from now on are on it.
+WITH newest AS (
+    SELECT coalesce(max(epoch), -1) AS epoch FROM {s}.cursors WHERE pipeline = %(pipeline)s AND loader = %(loader)s
+)
+INSERT INTO {s}.cursors (line, pipeline, loader, epoch, position, lease_token)
+SELECT %(line)s, %(pipeline)s, %(loader)s, newest.epoch + 1, %(position)s::jsonb, 0 FROM newest
+ON CONFLICT DO NOTHING
+RETURNING line::text AS line, epoch
