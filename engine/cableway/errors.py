@@ -35,6 +35,7 @@ CablewayError                   base; caught at the process boundary only       
   InterruptedRunError           stopped by a signal, drained                            exit 143
   ItemError                     one unit failed in a way the flow itself detected       (the item's, never the run's)
   RowError                      a row does not fit where it is to go                    (the item's, never the run's)
+    BadRowError                 a row of a source cannot be read, and its loader goes on without it
 
 ``exit_code`` is what the container's process returns; ``retry`` says whether the same
 container started again could end otherwise. `problem` is the one form of an error that
@@ -496,8 +497,18 @@ class RowError(CablewayError):
         self.column = column
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _row_error, (self.reason, self.where, self.row, self.column)
+        return _row_error, (type(self), self.reason, self.where, self.row, self.column)
 
 
-def _row_error(reason: str, where: str, row: int | None, column: str | None) -> RowError:
-    return RowError(reason, where=where, row=row, column=column)
+class BadRowError(RowError):
+    """A row of a source that cannot be read; its loader was told to go on without it.
+
+    ``row`` counts the records of the file from 1.
+    """
+
+    code = "bad_row"
+    title = "A row of the source cannot be read"
+
+
+def _row_error(made: type[RowError], reason: str, where: str, row: int | None, column: str | None) -> RowError:
+    return made(reason, where=where, row=row, column=column)

@@ -55,6 +55,20 @@ DROP: Final = DropType()
 """What a handler returns to say that it wants no more of an item; the item ends as skipped."""
 
 
+@final
+class Rejected:
+    """One of several values that a bloc gives: a row that goes no further.
+
+    It ends as a failed item of its own, with *error* and, as its payload, *row*; its neighbours go on.
+    """
+
+    __slots__ = ("error", "row")
+
+    def __init__(self, error: Exception, row: Any) -> None:
+        self.error = error
+        self.row = row
+
+
 class _Ids:
     """Ids that are unique without asking the system's randomness for each of them."""
 

@@ -11,7 +11,7 @@ from cableway.flow.channel import Hand
 from cableway.flow.observer import Outcome
 from cableway.flow.stage import result_of
 from cableway.flow.streams import Pulled, close_stream, next_of
-from cableway.items import DROP, WorkItem
+from cableway.items import DROP, Rejected, WorkItem
 
 if TYPE_CHECKING:
     from cableway.flow.stage import Stage
@@ -45,9 +45,13 @@ class FanOut:
                 if value is None or value is DROP:
                     continue
                 count += 1
+                refused = _rejected(value)
                 child_hand.item = self._child(visit.item, count, value, beside, bloc)
                 if child_hand.item is not None:
-                    await stage.pass_on(child_hand)
+                    if refused is None:
+                        await stage.pass_on(child_hand)
+                    else:
+                        stage.reject(child_hand, bloc, refused.error)
                 if stage.ledger.cancelled:
                     break
         except BaseException as error:
@@ -79,7 +83,9 @@ class FanOut:
     def _child(self, parent: WorkItem, number: int, value: Any, beside: dict[str, Any], bloc: str) -> WorkItem | None:
         stage = self._stage
         data = result_of(parent, value)
-        if stage.merge is not None:
+        if isinstance(data, Rejected):
+            data = data.row
+        elif stage.merge is not None:
             data = stage.merge(parent, {**beside, bloc: data})
         if isinstance(value, WorkItem) and value is not parent and not value.live:
             child = value
@@ -104,3 +110,8 @@ class FanOut:
         """Let the stream's generator end; what it raises then changes nothing."""
         with contextlib.suppress(Exception):
             await close_stream(stream)
+
+
+def _rejected(value: Any) -> Rejected | None:
+    data = value.data if isinstance(value, WorkItem) else value
+    return data if isinstance(data, Rejected) else None

@@ -200,6 +200,14 @@ class Stage:
             self.ledger.end(item, Outcome.LOST, now, error)
             self.ledger.abort(error)
             return
+        self._end_failed(item, bloc, error, attempts, now)
+
+    def reject(self, hand: Hand, bloc: str, error: BaseException) -> None:
+        """What *hand* holds came out of an item here only to fail; `on_error` holds for it too."""
+        item, hand.item = hand.item, None
+        self._end_failed(item, bloc, error, 1, self.now_ns())
+
+    def _end_failed(self, item: WorkItem, bloc: str, error: BaseException, attempts: int, now: int) -> None:
         if self.config.on_error == "skip":
             self._skip_failed(item, bloc, error, now)
             return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cableway.errors import (
     AccountingError,
+    BadRowError,
     CredentialsError,
     DefinitionError,
     ItemsFailedError,
@@ -57,7 +58,7 @@ class Verdict(Observer):
             self._stop.ask(error)
         failure = Failure(stage, bloc, item.job_id, error)
         self._first = self._first or failure
-        if bloc in self._sources:
+        if bloc in self._sources and not isinstance(error, BadRowError):
             self._source = self._source or failure
 
     def run_ended(self, event: FlowEnded) -> None:
