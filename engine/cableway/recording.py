@@ -102,6 +102,8 @@ class _Version:
         self._parameters: Mapping[str, Any] = row["parameters"]
         self._definitions: dict[str, ParameterDefinition] | None = None
         self._defaults: dict[str, Any] | None = None
+        self.facts = self._row_facts()
+        """What a run's row keeps of it."""
 
     def parameters(self, request: RunRequest) -> dict[str, Any]:
         """Those of *request*, with defaults. Raise `ParameterError`."""
@@ -127,12 +129,10 @@ class _Version:
 
         return storable_text(str(resolve(template, Referable(parameters=parameters), "/settings/overlap_key")))
 
-    def facts(self, pipeline: str) -> dict[str, Any]:
-        """What a run's row keeps of it."""
+    def _row_facts(self) -> dict[str, Any]:
         settings = self.settings
         backoff = settings.get("backoff") or {}
         return {
-            "pipeline": pipeline,
             "version": self.number,
             "lease_ttl_s": settings["lease_ttl_s"],
             "concurrency": settings.get("concurrency", 1),
@@ -145,36 +145,101 @@ class _Version:
         }
 
 
-def recording(requests: Sequence[RunRequest], settings: DatabaseSettings) -> Steps[list[Decision]]:
-    """What became of each request, in their order; see `cableway.runs.record_many`."""
+def recording(requests: Sequence[RunRequest], settings: DatabaseSettings | None) -> Steps[list[Decision]]:
+    """What became of each request, in their order; see `cableway.runs.record_many`.
+
+    Without *settings* the schema's version is not checked, because the caller has done so.
+    """
     if not requests:
         return []
     versions, unknown = yield from _versions(requests, settings)
-    decisions: dict[int, Decision] = {}
+    found = _Found()
     wishes: list[dict[str, Any]] = []
     for number, request in enumerate(requests):
         version = versions.get(request.pipeline)
         if version is None:
-            decisions[number] = Refused(unknown[request.pipeline])
-            continue
-        try:
-            wishes.append(_wish(number, request, version))
-        except CablewayError as error:
-            decisions[number] = Refused(error)
+            found.refuse(number, unknown[request.pipeline])
+        elif not found.is_repeated(number, request):
+            try:
+                wishes.append(_wish(number, request, version))
+            except CablewayError as error:
+                found.refuse(number, error)
     if wishes:
-        used = {wish["pipeline"]: versions[wish["pipeline"]] for wish in wishes}
-        rows = yield _record_step(wishes, used)
-        decisions.update((row["n"], decision) for row in rows if (decision := _decision(row)) is not None)
-    yield from _by_keys(requests, decisions)
-    return [decisions[number] for number in range(len(requests))]
+        found.take(wishes, (yield _record_step(wishes)))
+    open_keys = found.without_run(requests)
+    if open_keys:
+        found.take([], (yield Step("runs_of_keys", {"wishes": storable_json(open_keys)})))
+    return [found.decision(number, request) for number, request in enumerate(requests)]
+
+
+class _Found:
+    """What is known of each request by its number; one that repeats a key in the same group shares the first one's."""
+
+    def __init__(self) -> None:
+        self._decisions: dict[int, Decision] = {}
+        self._bodies: dict[int, str | None] = {}
+        self._first: dict[tuple[str, str], int] = {}
+        self._repeats: dict[int, int] = {}
+
+    def refuse(self, number: int, error: CablewayError) -> None:
+        self._decisions[number] = Refused(error)
+
+    def is_repeated(self, number: int, request: RunRequest) -> bool:
+        """Whether another one of the group has this key; then that one is asked for."""
+        if request.key is None:
+            return False
+        first = self._first.setdefault((request.pipeline, request.key), number)
+        # Where the first one cannot be recorded, the next may be.
+        if first == number or isinstance(self._decisions.get(first), Refused):
+            self._first[request.pipeline, request.key] = number
+            return False
+        self._repeats[number] = first
+        return True
+
+    def take(self, wishes: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> None:
+        """Learn from the database's answer."""
+        made = {row["run_id"] for row in rows if row.get("outcome") == "made"}
+        for wish in wishes:
+            if wish["run_id"] in made:
+                self._decisions[wish["n"]] = RecordedRun(run_id=wish["run_id"], created=True)
+                self._bodies[wish["n"]] = wish["body_hash"]
+        for row in rows:
+            match row.get("outcome", "known"):
+                case "known":
+                    self._decisions[row["n"]] = RecordedRun(run_id=row["run_id"], created=False)
+                    self._bodies[row["n"]] = row["body_hash"]
+                case "unwanted":
+                    self._decisions[row["n"]] = NotRun("overlap")
+                case _:
+                    pass
+
+    def without_run(self, requests: Sequence[RunRequest]) -> list[dict[str, Any]]:
+        """Keys of which it is not known whether they have made a run."""
+        return [
+            {"n": number, "pipeline": request.pipeline, "key": request.key}
+            for number, request in enumerate(requests)
+            if number not in self._repeats
+            and not isinstance(self._decisions.get(number), RecordedRun | NotRun)
+            and request.key
+            and storable_text(request.pipeline + request.key) == request.pipeline + request.key
+        ]
+
+    def decision(self, number: int, request: RunRequest) -> Decision:
+        """What became of *request*."""
+        first = self._repeats.get(number, number)
+        decision = self._decisions[first]
+        if not isinstance(decision, RecordedRun) or (decision.created and first == number):
+            return decision
+        same = request.body_hash is None or request.body_hash == self._bodies[first]
+        return RecordedRun(run_id=decision.run_id, created=False, same_body=same)
 
 
 def _versions(
-    requests: Sequence[RunRequest], settings: DatabaseSettings
+    requests: Sequence[RunRequest], settings: DatabaseSettings | None
 ) -> Steps[tuple[dict[str, _Version], dict[str, UnknownPipelineError]]]:
     names = {request.pipeline: storable_text(request.pipeline) for request in requests}
     rows = yield Step("active_versions", {"pipelines": [name for name, text in names.items() if name == text]})
-    if rows:
+    if rows and settings is not None:
         check_number(rows[0]["schema_number"], settings)
     versions = {row["pipeline"]: _Version(row) for row in rows if not row["archived"]}
     missing = names.keys() - versions.keys()
@@ -185,33 +250,12 @@ def _versions(
     return versions, {name: _unknown_pipeline(name, known, archived=name in archived) for name in missing}
 
 
-def _record_step(wishes: list[dict[str, Any]], versions: Mapping[str, _Version]) -> Step:
+def _record_step(wishes: list[dict[str, Any]]) -> Step:
     careful = sorted({wish["pipeline"] for wish in wishes if wish["overlap"] in _LOOKS_AT_OTHERS})
     before = [Step("commit_durably", {})]
     if careful:
         before.append(Step("lock_overlaps", {"pipelines": careful}))
-    facts = [version.facts(pipeline) for pipeline, version in versions.items()]
-    parameters = {"wishes": storable_json(wishes), "versions": storable_json(facts)}
-    return Step("record_runs", parameters, tuple(before))
-
-
-def _by_keys(requests: Sequence[RunRequest], decisions: dict[int, Decision]) -> Steps[None]:
-    """Find the runs of those whose key another transaction has just used, or whose parameters fit no more."""
-    asked = [
-        {"n": number, "pipeline": request.pipeline, "key": request.key, "body_hash": request.body_hash}
-        for number, request in enumerate(requests)
-        if request.key and not isinstance(decisions.get(number), RecordedRun | NotRun)
-        and request.key == storable_text(request.key) and request.pipeline == storable_text(request.pipeline)
-    ]  # fmt: skip
-    if asked:
-        for row in (yield Step("runs_of_keys", {"wishes": storable_json(asked)})):
-            decisions[row["n"]] = RecordedRun(run_id=row["run_id"], created=False, same_body=row["same_body"])
-
-
-def _decision(row: Row) -> Decision | None:
-    if row["run_id"] is not None:
-        return RecordedRun(run_id=row["run_id"], created=row["created"], same_body=row["same_body"])
-    return NotRun("overlap") if row["refused"] else None
+    return Step("record_runs", {"wishes": storable_json(wishes)}, tuple(before))
 
 
 def _wish(number: int, request: RunRequest, version: _Version) -> dict[str, Any]:
@@ -236,6 +280,7 @@ def _wish(number: int, request: RunRequest, version: _Version) -> dict[str, Any]
         "tracestate": request.tracestate,
         "overlap": version.overlap(request),
         "overlap_key": version.overlap_key(parameters),
+        **version.facts,
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cableway.definition import Overlap, ParameterDefinition, RunSettings
 from cableway.errors import OverlapError, ParameterError, UnknownPipelineError
-from cableway.runs import Decision, NotRun, RecordedRun, Refused, RunRequest, record_many, record_run
+from cableway.runs import Decision, RecordedRun, Refused, RunRequest, record_many, record_run
 from cableway.settings import DatabaseSettings
 from cableway.store.port import Claimed
 from cableway.store.postgres import PostgresRunStore

@@ -16,6 +16,7 @@ ALTER TABLE runs
     ADD COLUMN backoff_max_s     double precision NOT NULL DEFAULT 600,
     ADD COLUMN timeout_s         double precision,
     ADD COLUMN grace_s           double precision NOT NULL DEFAULT 25,
+    ADD COLUMN has_place         boolean NOT NULL DEFAULT false,
     ADD COLUMN not_before        timestamptz,
     ADD COLUMN launching_since   timestamptz,
     ADD COLUMN launch_failures   integer NOT NULL DEFAULT 0,
@@ -25,15 +26,14 @@ ALTER TABLE runs
 COMMENT ON COLUMN runs.overlap IS 'the policy it was recorded under; under allow it counts with no others';
 COMMENT ON COLUMN runs.overlap_key IS 'runs of a pipeline for which it differs do not count together';
 COMMENT ON COLUMN runs.concurrency IS 'runs of its pipeline and key that may be at work when it begins, itself included';
+COMMENT ON COLUMN runs.has_place IS 'from its launch to its end: also while it waits for its next attempt';
 COMMENT ON COLUMN runs.not_before IS 'it is not launched before this instant';
 COMMENT ON COLUMN runs.failing_since IS 'since when no launch of it has succeeded';
 COMMENT ON COLUMN runs.cancelled_by IS 'who asked for its end, as far as they say';
 
--- Who waits for a place, in their order; and who has one.
-CREATE INDEX runs_waiting ON runs (pipeline, overlap_key, created_at, run_id) WHERE state = 'queued';
-CREATE INDEX runs_at_work ON runs (pipeline, overlap_key)
-    WHERE state IN ('launching', 'running', 'cancelling') OR (state = 'queued' AND attempt > 0);
-CREATE INDEX runs_leased ON runs (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
+-- The runs of a pipeline and key that are open, in their order: those who have a place, and those who wait for one.
+CREATE INDEX runs_places ON runs (pipeline, overlap_key, has_place, created_at, run_id)
+    WHERE state IN ('queued', 'launching', 'running', 'cancelling');
 
 ALTER TABLE attempts ADD COLUMN stop_asked_at timestamptz;
 COMMENT ON COLUMN attempts.stop_asked_at IS 'when the platform was asked to end its container';
