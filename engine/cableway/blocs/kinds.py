@@ -61,6 +61,9 @@ class LinePlace:
     """The key of the row that a transaction for the whole run writes."""
     cursor: Callable[[], str] | None = field(default=None, repr=False)
     """Asked just before such a transaction commits: the text that its end row holds as its position."""
+    replay: bool = False
+    """Single items of a run that has ended are worked on again, under its line and their keys: what writes its
+    target as a whole puts their rows among those that are there, by key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +251,11 @@ class ExporterBloc(Bloc):
     def sole_target(cls, config: Any) -> str | None:  # noqa: ARG003 - for those who extend it
         """What this exporter writes as a whole, so that no other exporter of the pipeline may; None: it shares."""
         return None
+
+    @classmethod
+    def target(cls, config: Any) -> str | None:
+        """What this exporter writes to, so that none that writes it as a whole comes beside it; None: nobody asks."""
+        return cls.sole_target(config)
 
     @classmethod
     def commits(cls, config: Any) -> Commits | None:

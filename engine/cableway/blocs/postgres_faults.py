@@ -85,7 +85,7 @@ def _place(error: psycopg.Error, table: str, columns: Mapping[str, str]) -> tupl
     if found is None:
         return None, column
     rest = (error.diag.context or "")[found.end() :]
-    named = [name for name in columns if rest.startswith((f", column {name}: ", f", column {name}, null"))]
-    # Of a COPY in binary form the context ends with the column.
-    named += [name for name in columns if rest == f", column {name}" or rest.startswith(f", column {name}\n")]
+    # Behind the column stands its value; with the binary format nothing does.
+    ends = (": ", ", null", "\n")
+    named = [name for name in columns if f"{rest}\n".startswith(tuple(f", column {name}{end}" for end in ends))]
     return int(found[1]), column or max(named, key=len, default=None)

@@ -8,6 +8,7 @@ item whose rows are there, written in the same transaction as the rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -21,7 +22,9 @@ from cableway.errors import LeaseLostError, SinkError
 FENCES = "cableway_fences"
 COMMITS = "cableway_commits"
 END = "end"
-"""The key that a transaction for a whole run writes."""
+"""The key that a transaction for a whole run writes, unless its line has laps."""
+PRUNED = "pruned"
+"""The one key that is left of those that were given up; its position is the last lap that they were of."""
 _FENCE_WAIT_MS = 2000
 _FENCE_TRIES = 5
 _NAME_BYTES = 63
@@ -36,9 +39,10 @@ _LOCK_CREATION = SQL("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))")
 _MAKE_FENCES = SQL("CREATE TABLE IF NOT EXISTS {} (line text PRIMARY KEY, token bigint NOT NULL)")
 _MAKE_COMMITS = SQL(
     "CREATE TABLE IF NOT EXISTS {} (line text NOT NULL, bloc text NOT NULL, item_key text NOT NULL, "
-    "position text NOT NULL, token bigint NOT NULL, committed_at timestamptz NOT NULL DEFAULT now(), "
-    "PRIMARY KEY (line, bloc, item_key))"
+    "position text NOT NULL, lap bigint NOT NULL, token bigint NOT NULL, "
+    "committed_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (line, bloc, item_key))"
 )
+_MAKE_INDEX = SQL("CREATE INDEX IF NOT EXISTS cableway_commits_by_time ON {} (committed_at) WHERE item_key <> 'pruned'")
 _END_OLDER = SQL(
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
     "WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() "
@@ -53,21 +57,29 @@ _RAISE_FENCE = SQL(
 )
 _READ_FENCE = SQL("SELECT token FROM {} WHERE line = %s")
 _HOLD_FENCE = SQL("SELECT token FROM {} WHERE line = %s FOR SHARE")
-_FIND_KEY = SQL("SELECT 1 FROM {} WHERE line = %s AND bloc = %s AND item_key = %s")
+_FIND_KEYS = SQL(
+    "SELECT item_key FROM {} WHERE line = %s AND bloc = %s AND lap = %s AND item_key NOT IN (%s, 'pruned')"
+)
+_FIND_POSITION = SQL("SELECT position FROM {} WHERE line = %s AND bloc = %s AND item_key = %s")
 _ADD_KEY = SQL(
-    "INSERT INTO {} (line, bloc, item_key, position, token) VALUES (%s, %s, %s, %s, %s) "
+    "INSERT INTO {} (line, bloc, item_key, position, lap, token) VALUES (%s, %s, %s, %s, %s, %s) "
     "ON CONFLICT DO NOTHING RETURNING 1"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """One bloc's part of the fence and the ledger in *schema*. *token* is that of this attempt."""
+    """One bloc's part of the fence and the ledger in *schema*. *token* is that of this attempt.
+
+    *lap* is the line's, and *end_key* what a transaction for the whole of it writes.
+    """
 
     schema: str
     line: str
     bloc: str
     token: int
+    lap: int = 0
+    end_key: str = END
 
     @property
     def application_name(self) -> str:
@@ -84,9 +96,11 @@ class Ledger:
     def prepare(self, connection: Connection[Any]) -> None:
         """Shut older attempts out: end their connections and raise the fence. The two tables are made where missing.
 
-        Raise `LeaseLostError` when a later attempt has been here, `SinkError` when an older one cannot be shut out.
+        Raise `LeaseLostError` when a later attempt has been here, `SinkError` when an older one cannot be shut out,
+        or when the line's keys are not kept any more.
         """
         self._make_tables(connection)
+        self._refuse_pruned(connection)
         for _ in range(_FENCE_TRIES):
             self._end_older(connection)
             try:
@@ -100,27 +114,44 @@ class Ledger:
         # One may have connected again before the fence was up, and wait inside a transaction.
         self._end_older(connection)
 
-    def has(self, connection: Connection[Any], key: str) -> bool:
-        """Whether the rows of the item *key* are there."""
-        found = connection.execute(self._of(_FIND_KEY, COMMITS), (self.line, self.bloc, key))
-        return found.fetchone() is not None
+    def end(self, connection: Connection[Any]) -> str | None:
+        """The position that stands in the end row; None where the transaction for the whole run is to come."""
+        found = connection.execute(self.of(_FIND_POSITION), (self.line, self.bloc, self.end_key)).fetchone()
+        return None if found is None else str(found["position"])
 
-    def add(self, connection: Connection[Any], key: str) -> bool:
+    def keys(self, connection: Connection[Any]) -> Iterator[str]:
+        """The keys of the lap's items whose rows are there, in no order and never all in memory."""
+        with connection.transaction(), connection.cursor("cableway_keys") as cursor:
+            cursor.execute(self.of(_FIND_KEYS), (self.line, self.bloc, self.lap, self.end_key))
+            for row in cursor:
+                yield row["item_key"]
+
+    def add(self, connection: Connection[Any], key: str, position: str | None = None) -> bool:
         """Write the item's key. False: it is there already, so its rows are as well."""
-        added = connection.execute(
-            self._of(_ADD_KEY, COMMITS),
-            (self.line, self.bloc, key, position_of(key), self.token),
-        )
+        place = position_of(key) if position is None else position
+        added = connection.execute(self.of(_ADD_KEY), (self.line, self.bloc, key, place, self.lap, self.token))
         return added.fetchone() is not None
+
+    def add_end(self, connection: Connection[Any], position: str) -> None:
+        """Write the end row with *position*."""
+        self.add(connection, self.end_key, position)
 
     def hold_fence(self, connection: Connection[Any]) -> None:
         """Keep the fence where it is until the transaction ends. Raise `LeaseLostError` when it is above our token."""
-        self._compare(connection.execute(self._of(_HOLD_FENCE, FENCES), (self.line,)).fetchone())
+        self._compare(connection.execute(self.of(_HOLD_FENCE, FENCES), (self.line,)).fetchone())
+
+    def _refuse_pruned(self, connection: Connection[Any]) -> None:
+        found = connection.execute(self.of(_FIND_POSITION), (self.line, self.bloc, PRUNED)).fetchone()
+        if found is not None and int(found["position"]) >= self.lap:
+            raise SinkError(
+                f"line {self.line} ended so long ago that schema {self.schema!r} no longer knows what it wrote; "
+                "start a new run"
+            )
 
     def _raise_fence(self, connection: Connection[Any]) -> None:
         connection.execute(_WAIT_BRIEFLY, (f"{_FENCE_WAIT_MS}ms",))
-        connection.execute(self._of(_RAISE_FENCE, FENCES), (self.line, self.token))
-        self._compare(connection.execute(self._of(_READ_FENCE, FENCES), (self.line,)).fetchone())
+        connection.execute(self.of(_RAISE_FENCE, FENCES), (self.line, self.token))
+        self._compare(connection.execute(self.of(_READ_FENCE, FENCES), (self.line,)).fetchone())
 
     def _compare(self, row: Any) -> None:
         token = row["token"] if row is not None else None
@@ -139,10 +170,12 @@ class Ledger:
             return
         with connection.transaction():
             connection.execute(_LOCK_CREATION, (f"{FENCES} {self.schema}",))
-            connection.execute(self._of(_MAKE_FENCES, FENCES))
-            connection.execute(self._of(_MAKE_COMMITS, COMMITS))
+            connection.execute(self.of(_MAKE_FENCES, FENCES))
+            connection.execute(self.of(_MAKE_COMMITS))
+            connection.execute(self.of(_MAKE_INDEX))
 
-    def _of(self, statement: SQL, table: str) -> Composed:
+    def of(self, statement: SQL, table: str = COMMITS) -> Composed:
+        """*statement* about the schema's *table* of the ledger."""
         return statement.format(Identifier(self.schema, table))
 
 

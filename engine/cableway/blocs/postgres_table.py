@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg import Connection
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
+from cableway.blocs.copy_binary import binary_chunks
 from cableway.blocs.copy_format import csv_chunks, fitted, place_of_nul, postgres_type, row_of_line
 from cableway.blocs.postgres_faults import CHARACTER_NOT_IN_REPERTOIRE, row_error
 from cableway.errors import RowError, SinkError
@@ -22,9 +23,20 @@ _FIND_COLUMNS = SQL(
     "LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' "
     "WHERE n.nspname = %s AND c.relname = %s ORDER BY a.attnum"
 )
+_FIND_KEYS = SQL(
+    "SELECT array_agg(a.attname::text) AS names FROM pg_index i "
+    "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey[:i.indnkeyatts - 1]) "
+    "WHERE i.indrelid = to_regclass(%s) AND i.indisunique AND i.indisvalid AND i.indimmediate "
+    "AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid"
+)
 _MAKE = SQL("CREATE TABLE {} ({})")
+_COLUMN = SQL("{} {}")
+_PRIMARY_KEY = SQL("PRIMARY KEY ({})")
+_ADD_COLUMNS = SQL("ALTER TABLE {} {}")
+_ADD_COLUMN = SQL("ADD COLUMN IF NOT EXISTS {} {}")
 _EMPTY = SQL("DELETE FROM {}")
 _COPY = SQL("COPY {} ({}) FROM STDIN (FORMAT csv)")
+_COPY_BINARY = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
 _LOCK = SQL("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))")
 
 
@@ -34,11 +46,12 @@ class Target:
 
     schema: str
     table: str
+    shown_as: str | None = None
 
     @property
     def where(self) -> str:
         """The table's name for messages."""
-        return f"table {self.schema}.{self.table}"
+        return self.shown_as or f"table {self.schema}.{self.table}"
 
     def columns(self, connection: Connection[Any]) -> dict[str, str]:
         """The types of the columns that can be written, by name; empty where there is no table."""
@@ -51,37 +64,62 @@ class Target:
         """Wait until no other run writes the whole table; until the transaction ends none does."""
         connection.execute(_LOCK, (f"cableway table {self.schema}.{self.table}",))
 
-    def make(self, connection: Connection[Any], table: Any) -> dict[str, str]:
-        """Create it for the columns of the Arrow *table*, and return their types."""
+    def make(self, connection: Connection[Any], table: Any, key: Sequence[str] = ()) -> dict[str, str]:
+        """Create it for the columns of the Arrow *table*, *key* its primary key, and return their types."""
         self._check_names(table)
         columns = {column.name: postgres_type(column.type) for column in table.schema}
-        parts = [
-            SQL("{} {}").format(Identifier(name), SQL(cast("LiteralString", kind))) for name, kind in columns.items()
-        ]
-        connection.execute(_MAKE.format(self._identifier, SQL(", ").join(parts)))
+        self.check_there(key, columns, "and 'key' names it")
+        parts = [_COLUMN.format(Identifier(name), _type(kind)) for name, kind in columns.items()]
+        if key:
+            parts.append(_PRIMARY_KEY.format(listed(key)))
+        connection.execute(_MAKE.format(self.identifier, SQL(", ").join(parts)))
         return columns
+
+    def widen(self, connection: Connection[Any], table: Any, columns: Mapping[str, str]) -> dict[str, str]:
+        """Add the columns of the Arrow *table* that are not among *columns*, and return the types of all."""
+        self._check_names(table)
+        more = {field.name: postgres_type(field.type) for field in table.schema if field.name not in columns}
+        parts = [_ADD_COLUMN.format(Identifier(name), _type(kind)) for name, kind in more.items()]
+        connection.execute(_ADD_COLUMNS.format(self.identifier, SQL(", ").join(parts)))
+        return self.columns(connection)
+
+    def require_key(self, connection: Connection[Any], key: Sequence[str], columns: Mapping[str, str]) -> None:
+        """Raise `SinkError` unless a unique index of the table's is on exactly the columns *key*."""
+        self.check_there(key, columns, "and 'key' names it")
+        found = connection.execute(_FIND_KEYS, (self.identifier.as_string(connection),)).fetchall()
+        if not any(set(row["names"]) == set(key) for row in found):
+            advice = f"CREATE UNIQUE INDEX ON {self.identifier.as_string()} ({listed(key).as_string()})"
+            raise SinkError(
+                f"{self.where}: no unique index is on the key {_quoted(key)} alone, and rows are told apart by it; "
+                f"make one: {advice}"
+            )
 
     def empty(self, connection: Connection[Any]) -> None:
         """Delete all rows. Not TRUNCATE: a reader with an older snapshot would see no row at all."""
-        connection.execute(_EMPTY.format(self._identifier))
+        connection.execute(_EMPTY.format(self.identifier))
 
-    def copy(self, connection: Connection[Any], table: Any, columns: Mapping[str, str]) -> int:
-        """Append the rows of the Arrow *table* and return how many. Each of its columns must be one of *columns*.
+    def copy(
+        self, connection: Connection[Any], table: Any, columns: Mapping[str, str], into: Target | None = None
+    ) -> int:
+        """Append the rows of the Arrow *table*, to the table *into* in place of this one where that is given.
+
+        Return how many. Each of the rows' columns must be one of *columns*.
 
         Raise `RowError` for a row that the table does not take, and `SinkError` naming a column that it does not have.
         """
         self._check_names(table)
-        absent = [name for name in table.column_names if name not in columns]
-        if absent:
-            raise SinkError(f"{self.where} has no column {_listed(absent)}; it has: {_listed(columns)}")
+        self.check_there(table.column_names, columns)
         rows = fitted(table, columns, self.where)
-        names = SQL(", ").join(Identifier(name) for name in rows.column_names)
+        place = into or self
+        binary = binary_chunks(rows, columns)
+        statement, chunks = (_COPY, csv_chunks(rows)) if binary is None else (_COPY_BINARY, binary)
+        row_of: Callable[[int], int] = (lambda line: row_of_line(rows, line)) if binary is None else int
         try:
-            with connection.cursor().copy(_COPY.format(self._identifier, names)) as copy:
-                for chunk in csv_chunks(rows):
+            with connection.cursor().copy(statement.format(place.identifier, listed(rows.column_names))) as copy:
+                for chunk in chunks:
                     copy.write(chunk)
         except psycopg.Error as error:
-            refused = row_error(error, self.where, self.table, columns, lambda line: row_of_line(rows, line))
+            refused = row_error(error, self.where, place.table, columns, row_of)
             if refused is None:
                 raise
             nul = place_of_nul(rows) if error.sqlstate == CHARACTER_NOT_IN_REPERTOIRE else None
@@ -90,13 +128,20 @@ class Target:
             raise refused from None
         return int(rows.num_rows)
 
+    def check_there(self, names: Iterable[str], columns: Iterable[str], why: str = "") -> None:
+        """Raise `SinkError` saying *why* where one of *names* is not among the table's *columns*."""
+        absent = [name for name in names if name not in columns]
+        if absent:
+            reason = f", {why}" if why else ""
+            raise SinkError(f"{self.where} has no column {_quoted(absent)}{reason}; it has: {_quoted(columns)}")
+
     def _check_names(self, table: Any) -> None:
         names: list[str] = table.column_names
         if not names:
             raise SinkError(f"{self.where}: the rows have no columns")
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise SinkError(f"{self.where}: the rows have the column {_listed(sorted(twice))} twice")
+            raise SinkError(f"{self.where}: the rows have the column {_quoted(sorted(twice))} twice")
         bad = [name for name in names if not name or "\x00" in name or len(name.encode()) > MAX_IDENTIFIER_BYTES]
         if bad:
             raise SinkError(
@@ -105,9 +150,19 @@ class Target:
             )
 
     @property
-    def _identifier(self) -> Identifier:
+    def identifier(self) -> Identifier:
+        """The table's name for statements."""
         return Identifier(self.schema, self.table)
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(repr(name) for name in names)
+def listed(names: Iterable[str]) -> Composed:
+    """Columns as a statement lists them."""
+    return SQL(", ").join(map(Identifier, names))
+
+
+def _type(kind: str) -> SQL:
+    return SQL(cast("LiteralString", kind))
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))

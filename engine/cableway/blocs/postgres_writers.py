@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, Literal, Protocol
 
 import psycopg
 from psycopg import Connection
@@ -19,18 +19,20 @@ from psycopg.sql import SQL
 
 from cableway.blocs.kinds import Ending
 from cableway.blocs.postgres_faults import said_anew
+from cableway.blocs.postgres_intake import Intake, despite_conflicts
 from cableway.blocs.postgres_ledger import END, Ledger
-from cableway.blocs.postgres_table import Target
+from cableway.blocs.postgres_swap import Swap
 from cableway.errors import SinkError
 
 Connect = Callable[[], Connection[Any]]
+Beginning = Literal["replace", "fail", "keep", "swap"]
 
-_SESSION = SQL(
+SESSION = SQL(
     "SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true), "
     "set_config('IntervalStyle', 'postgres', true), set_config('statement_timeout', '0', true), "
     "set_config('idle_in_transaction_session_timeout', '0', true), set_config('lock_timeout', %s, true)"
 )
-_LOCK_TIMEOUT = SQL("SELECT set_config('lock_timeout', %s, true)")
+LOCK_TIMEOUT = SQL("SELECT set_config('lock_timeout', %s, true)")
 
 
 class Writer(Protocol):
@@ -50,19 +52,34 @@ class Writer(Protocol):
 
 
 class WholeRun:
-    """One transaction for the run: ``replace`` and, with *only_new*, ``fail``. Items are written in turn."""
+    """One transaction for the run, whose items are written in turn.
+
+    *beginning* says what becomes of the rows that are there: they are deleted (``replace``), must not be
+    (``fail``), stay (``keep``), or go with their table when another one takes its place (``swap``). What *cursor*
+    gives at the end stands in the end row.
+    """
 
     def __init__(
-        self, connect: Connect, target: Target, ledger: Ledger, *, lock_timeout_s: float, only_new: bool
+        self,
+        connect: Connect,
+        intake: Intake,
+        ledger: Ledger,
+        *,
+        lock_timeout_s: float,
+        beginning: Beginning,
+        cursor: Callable[[], str] | None = None,
     ) -> None:
         self._connect = connect
-        self._target = target
+        self._target = intake.target
+        self._intake = intake
         self._ledger = ledger
         self._lock_timeout = f"{round(lock_timeout_s * 1000)}ms"
-        self._only_new = only_new
+        self._beginning = beginning
+        self._cursor = cursor
         self._turn = threading.Lock()
         self._connection: Connection[Any] | None = None
-        self._columns: dict[str, str] | None = None
+        self._swap: Swap | None = None
+        self._begun = False
         self._done = False
 
     def open(self) -> None:
@@ -80,25 +97,45 @@ class WholeRun:
     def _begin(self, connection: Connection[Any]) -> None:
         self._ledger.prepare(connection)
         connection.autocommit = False
-        connection.execute(_SESSION, ("0",))
-        self._done = self._ledger.has(connection, END)
+        connection.execute(SESSION, ("0",))
+        self._done = self._ledger.end(connection) is not None
         if self._done:
             return
-        self._target.lock(connection)
-        connection.execute(_LOCK_TIMEOUT, (self._lock_timeout,))
-        if self._only_new and self._target.columns(connection):
+        if self._beginning != "keep":
+            self._target.lock(connection)
+        connection.execute(LOCK_TIMEOUT, (self._lock_timeout,))
+        if self._beginning == "fail" and self._target.columns(connection):
             raise SinkError(f"{self._target.where} exists, and if_exists is 'fail'")
 
     def write(self, key: str, table: Any) -> int:
-        """Copy under a savepoint, so that a bad item takes no other's rows with it."""
+        """Write under a savepoint, so that a bad item takes no other's rows with it."""
         with self._turn, said_anew(self._target.where):
             if self._done:
                 return 0
             connection = self._alive()
-            if self._columns is None:
-                self._columns = self._emptied(connection) or self._target.make(connection, table)
-            with connection.transaction():
-                return self._target.copy(connection, table, self._columns)
+            self._begin_table(connection)
+            return despite_conflicts(lambda: self._put(connection, table))
+
+    def _put(self, connection: Connection[Any], table: Any) -> int:
+        with self._intake.unless_undone(), connection.transaction():
+            if not self._intake.fits(table):
+                if self._beginning == "keep":
+                    self._target.lock(connection)
+                self._intake.prepare(connection, table)
+            return self._intake.put(connection, table)
+
+    def _begin_table(self, connection: Connection[Any]) -> None:
+        """Once: let the rows that are there go, or make the table that takes the place of theirs."""
+        if self._begun:
+            return
+        with connection.transaction():
+            there = bool(self._target.columns(connection))
+            if there and self._beginning == "replace":
+                self._target.empty(connection)
+            if there and self._beginning == "swap":
+                self._swap = Swap.begun(connection, self._target)
+                self._intake.target = self._swap.aside
+        self._begun = True
 
     def close(self, ending: Ending) -> None:
         """Commit with the ``end`` key when the run's work is kept. Raise `LeaseLostError` when fenced out."""
@@ -114,19 +151,12 @@ class WholeRun:
                 self._connection = None
 
     def _commit(self, connection: Connection[Any]) -> None:
-        if self._columns is None:
-            self._emptied(connection)
-        self._ledger.add(connection, END)
+        self._begin_table(connection)
+        if self._swap is not None:
+            self._swap.finish(connection)
+        self._ledger.add_end(connection, END if self._cursor is None else self._cursor())
         self._ledger.hold_fence(connection)
         connection.commit()
-
-    def _emptied(self, connection: Connection[Any]) -> dict[str, str]:
-        """The columns of the table, which has no rows for us any more; none where there is no table."""
-        with connection.transaction():
-            columns = self._target.columns(connection)
-            if columns:
-                self._target.empty(connection)
-            return columns
 
     def _alive(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -135,16 +165,20 @@ class WholeRun:
 
 
 class ItemByItem:
-    """One transaction for each item: ``append``. As many connections as there are workers."""
+    """One transaction for each item: ``append`` and ``upsert``.
 
-    def __init__(self, connect: Connect, target: Target, ledger: Ledger, *, lock_timeout_s: float) -> None:
+    Who appends has as many connections as there are workers; merging is done by one at a time.
+    """
+
+    def __init__(self, connect: Connect, intake: Intake, ledger: Ledger, *, lock_timeout_s: float) -> None:
         self._connect = connect
-        self._target = target
+        self._target = intake.target
+        self._intake = intake
         self._ledger = ledger
         self._lock_timeout = f"{round(lock_timeout_s * 1000)}ms"
         self._turn = threading.Lock()
+        self._merging: AbstractContextManager[object] = threading.Lock() if intake.manner.merges else nullcontext()
         self._idle: list[Connection[Any]] = []
-        self._columns: dict[str, str] = {}
 
     def open(self) -> None:
         """Shut older attempts out."""
@@ -156,29 +190,34 @@ class ItemByItem:
 
     def write(self, key: str, table: Any) -> int:
         """The key first, then the rows, then the fence; raise `LeaseLostError` when a later attempt has raised it."""
-        with said_anew(self._target.where), self._lent() as connection:
-            columns = self._columns_for(connection, table)
-            with connection.transaction():
-                connection.execute(_SESSION, (self._lock_timeout,))
-                if not self._ledger.add(connection, key):
-                    return 0
-                rows = self._target.copy(connection, table, columns)
-                self._ledger.hold_fence(connection)
-            return rows
+        with said_anew(self._target.where), self._merging, self._lent() as connection:
+            self._prepare(connection, table)
+            return despite_conflicts(lambda: self._put(connection, key, table))
 
     def close(self, ending: Ending) -> None:
         """Nothing is held but connections."""
         while self._idle:
             self._idle.pop().close()
 
-    def _columns_for(self, connection: Connection[Any], table: Any) -> dict[str, str]:
-        """The table's columns; the first item makes the table where it is missing."""
+    def _put(self, connection: Connection[Any], key: str, table: Any) -> int:
+        with connection.transaction():
+            connection.execute(SESSION, (self._lock_timeout,))
+            if not self._ledger.add(connection, key):
+                return 0
+            rows = self._intake.put(connection, table)
+            self._ledger.hold_fence(connection)
+        return rows
+
+    def _prepare(self, connection: Connection[Any], table: Any) -> None:
+        """The first item makes the table where it is missing, and each may widen it."""
         with self._turn:
-            if not self._columns:
-                with connection.transaction():
-                    self._target.lock(connection)
-                    self._columns = self._target.columns(connection) or self._target.make(connection, table)
-            return self._columns
+            if self._intake.fits(table):
+                return
+            with self._intake.unless_undone(), connection.transaction():
+                connection.execute(SESSION, ("0",))
+                self._target.lock(connection)
+                connection.execute(LOCK_TIMEOUT, (self._lock_timeout,))
+                self._intake.prepare(connection, table)
 
     @contextmanager
     def _lent(self) -> Generator[Connection[Any]]:

@@ -175,13 +175,17 @@ def _stream_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[
 
 
 def _target_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[Fault]:
-    """What an exporter writes as a whole no other may write."""
-    writers: dict[str, str] = {}
+    """What an exporter writes as a whole no other may write to."""
+    writers: dict[str, Bloc] = {}
     for place in places:
         bloc: Any = built.get(place.definition.name)
-        target = bloc.sole_target(bloc.config) if bloc is not None and bloc.kind == "exporter" else None
+        target = bloc.target(bloc.config) if bloc is not None and bloc.kind == "exporter" else None
         if target is None:
             continue
-        if target in writers:
-            yield Fault(f"{place.pointer}/config", "target", f"{writers[target]!r} replaces the same table")
-        writers.setdefault(target, place.definition.name)
+        other: Any = writers.setdefault(target, bloc)
+        if other is bloc:
+            continue
+        if other.sole_target(other.config) is not None:
+            yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes the whole of it")
+        elif bloc.sole_target(bloc.config) is not None:
+            yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes to it as well, and this the whole")

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import tuple_row
 
-from cableway.blocs.kinds import Ending, Resources
+from cableway.blocs.kinds import Ending, LinePlace, Resources
 from cableway.blocs.postgres_exporter import PostgresExporterBloc, PostgresExporterConfig
 from cableway.context import RunContext, RunFacts
 from cableway.settings import DatabaseSettings
@@ -20,11 +20,19 @@ class Exporter:
     """A bloc that is open, and what a job would do with it."""
 
     def __init__(
-        self, conninfo: str, *, line: str = "line-1", token: int = 1, name: str = "store", **config: Any
+        self,
+        conninfo: str,
+        *,
+        line: str = "line-1",
+        token: int = 1,
+        name: str = "store",
+        place: LinePlace | None = None,
+        **config: Any,
     ) -> None:
         config.setdefault("table_name", "numbers")
         self.bloc = PostgresExporterBloc(name, PostgresExporterConfig(**config))
-        self.bloc.bind(Resources(database=DatabaseSettings(url=conninfo, connect_budget_s=0)))
+        database = DatabaseSettings(url=conninfo, connect_budget_s=0)
+        self.bloc.bind(Resources(database=database, place=place or LinePlace()))
         self._facts = RunFacts(run_id="run", pipeline="p", line=line, lease_token=token)
         self.bloc.open(self._context("", None))
 
