@@ -28,7 +28,7 @@ _SEARCHED_DAYS = 60 * 366
 """How far a rule is looked after: a 29th of February on a named weekday comes within 40 years."""
 
 Mark = Literal["", "gap", "skipped", "first", "again"]
-"""What a change of the clocks does to a fire: moved to after the gap, left out there, or in the hour that comes twice."""
+"""What a change of the clocks does: moved to after the gap, left out there, or in the hour that comes twice."""
 
 
 class _Piece(NamedTuple):

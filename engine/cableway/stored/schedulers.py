@@ -11,6 +11,7 @@ from cableway.errors import Fault
 from cableway.store.executor import Step, Steps
 from cableway.store.reading import Catchup, DstGap, Overlap, SchedulerRow, read_schedulers, read_triggers
 from cableway.stored.names import check_revision, json_faults, json_text, name_faults, only, refuse, taken, titled
+from cableway.stored.ticks import decide_before_change
 
 DEFAULTS: Mapping[str, Any] = {
     "parameters": {},
@@ -69,7 +70,7 @@ def update(name: str, changes: Mapping[str, Any], *, expected_revision: int | No
     yield from _judge(values)
     if values == _values(before):
         return before
-    yield Step("update_scheduler", _stored(values))
+    yield from _put(before, values)
     return only("scheduler", name, (yield from read_schedulers(name)))
 
 
@@ -78,6 +79,7 @@ def delete(name: str, *, expected_revision: int | None) -> Steps[None]:
     yield Step("lock_triggers", {})
     before = only("scheduler", name, (yield from read_schedulers(name)))
     check_revision("scheduler", before, expected_revision)
+    yield from decide_before_change([name])
     yield Step("delete_scheduler", {"name": name})
 
 
@@ -95,14 +97,32 @@ def follow_trigger(name: str, pipeline: str, timezone: str, parameters: Mapping[
     else:
         before = _values(rows[0])
         if {**before, **own} != before:
-            yield Step("update_scheduler", _stored({**before, **own}))
+            yield from _put(rows[0], {**before, **own})
 
 
 def drop_of_document(name: str) -> Steps[None]:
     """Delete the scheduler that a document's trigger had."""
     for row in (yield from read_schedulers(name)):
         if row.from_document:
+            yield from decide_before_change([name])
             yield Step("delete_scheduler", {"name": name})
+
+
+def pause(name: str, note: str = "") -> Steps[SchedulerRow]:
+    """Let it start no more runs until it is resumed; *note* says why. Raise `UnknownNameError` or `DefinitionError`."""
+    return (yield from update(name, {"paused": True, "pause_note": note}, expected_revision=None))
+
+
+def resume(name: str) -> Steps[SchedulerRow]:
+    """Let it go on with its next tick; those in between stay without runs. Raise `UnknownNameError`."""
+    return (yield from update(name, {"paused": False, "pause_note": ""}, expected_revision=None))
+
+
+def _put(before: SchedulerRow, values: Mapping[str, Any]) -> Steps[None]:
+    yield from decide_before_change([before.name])
+    yield Step("update_scheduler", _stored(values))
+    if before.paused and not values["paused"]:
+        yield Step("count_failures_anew", {"name": before.name})
 
 
 def _judge(values: Mapping[str, Any]) -> Steps[None]:

@@ -24,6 +24,7 @@ from cableway.stored.names import (
     titled,
 )
 from cableway.stored.schedulers import drop_of_document, follow_trigger
+from cableway.stored.ticks import decide_before_change
 
 KINDS = ("cron", "webhook", "event", "person")
 
@@ -50,8 +51,7 @@ def update(name: str, changes: Mapping[str, Any], *, expected_revision: int | No
     refuse(titled("trigger", name), _faults(values))
     if values == _values(before):
         return before
-    rows = yield Step("update_trigger", _stored(values))
-    return TriggerRow(**rows[0])
+    return (yield from _put(name, values))
 
 
 def delete(name: str, *, expected_revision: int | None) -> Steps[None]:
@@ -86,14 +86,24 @@ def follow_document(pipeline: str, triggers: Mapping[str, TriggerDefinition]) ->
             "config": trigger.config(),
             "enabled": trigger.enabled,
         }
+        if trigger.kind != "cron":
+            yield from drop_of_document(name)
         if name not in own:
             yield Step("insert_trigger", _stored({**values, "from_document": True}))
         elif values != _values(own[name]):
-            yield Step("update_trigger", _stored(values))
+            yield from _put(name, values)
         if trigger.kind == "cron":
             yield from follow_trigger(name, pipeline, trigger.timezone or "UTC", trigger.parameters)
-        else:
-            yield from drop_of_document(name)
+
+
+def _put(name: str, values: Mapping[str, Any]) -> Steps[TriggerRow]:
+    """Write a trigger that is there, once what its schedulers were due for by the old rule is decided."""
+    followers = [row.name for row in (yield from read_schedulers(trigger=name))]
+    yield from decide_before_change(followers)
+    rows = yield Step("update_trigger", _stored(values))
+    if followers:
+        yield Step("wake_schedulers", {"names": followers})
+    return TriggerRow(**rows[0])
 
 
 def _delete(row: TriggerRow) -> Steps[None]:

@@ -143,7 +143,8 @@ SET pipeline = %(pipeline)s, trigger_name = %(trigger_name)s, parameters = %(par
     timezone = %(timezone)s, dst_gap = %(dst_gap)s, catchup = %(catchup)s, catchup_window_s = %(catchup_window_s)s,
     max_catchup_runs = %(max_catchup_runs)s, overlap = %(overlap)s, jitter_s = %(jitter_s)s,
     starts_at = %(starts_at)s, ends_at = %(ends_at)s, paused = %(paused)s, pause_note = %(pause_note)s,
-    pause_after_failures = %(pause_after_failures)s, revision = revision + 1, updated_at = now()
+    pause_after_failures = %(pause_after_failures)s, revision = revision + 1, updated_at = now(),
+    next_at = clock_timestamp()
 WHERE name = %(name)s
 
 -- name: delete_scheduler
