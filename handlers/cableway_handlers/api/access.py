@@ -15,6 +15,7 @@ from fastapi import Request
 
 from cableway.errors import UnavailableError
 from cableway_handlers.api.asgi import Scope, header
+from cableway_handlers.api.front import CALLER
 from cableway_handlers.api.hosts import check_host
 from cableway_handlers.api.keys import Found, KeyCount
 from cableway_handlers.api.problems import ForbiddenError, KeyNeededError, TooManyRequestsError
@@ -32,9 +33,6 @@ ASK_AGAIN_S = 1.0
 
 STRANGER = Caller(name="", scopes=frozenset())
 """Somebody without a key, where one is needed for all but the open paths."""
-
-CALLER = "cableway.caller"
-"""Where a request's scope holds its `Caller`."""
 
 
 class KeyDesk(Protocol):

@@ -1,4 +1,4 @@
-"""The API as one ASGI application: the hook route beside FastAPI, and the Host header checked before both meet."""
+"""The API as one ASGI application: the gate, the hook route beside FastAPI, and the resources behind both."""
 
 from __future__ import annotations
 
@@ -7,167 +7,170 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from importlib.metadata import version
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
+from cableway.catalog import Catalog
 from cableway.errors import CablewayError, Fault, UnavailableError
-from cableway_handlers.api.asgi import (
-    PROBLEM,
-    Application,
-    Receive,
-    Scope,
-    Send,
-    header,
-    problem_body,
-    problem_headers,
-    send_problem,
-)
-from cableway_handlers.api.hooks import PREFIX, HookRoute, Limits, Register
-from cableway_handlers.api.hosts import check_host
+from cableway_handlers.api import openapi, reference_page
+from cableway_handlers.api.access import Gate, signed_in
+from cableway_handlers.api.asgi import PROBLEM, Application, ClientGoneError, problem_body, problem_headers
+from cableway_handlers.api.front import REQUEST_ID, Front
+from cableway_handlers.api.hooks import HookRoute, Limits
 from cableway_handlers.api.problems import InvalidRequestError, MethodError, NotFoundError, RequestError
-from cableway_handlers.launch.protocol import Launch
+from cableway_handlers.api.rates import Rates
+from cableway_handlers.api.resources import (
+    bloc_types,
+    blocs,
+    dead_letters,
+    health,
+    hooks,
+    pipelines,
+    runs,
+    schedulers,
+    triggers,
+)
+from cableway_handlers.api.resources.desk import Desk, Launches, Office, PartState
+from cableway_handlers.api.scopes import Caller
+
+RATE_PER_S = 100.0
+"""Requests a second that each caller may send, hooks aside."""
+
+BURST = 400
+"""Requests that it may send at once."""
 
 _log = logging.getLogger("cableway.api")
 
 
-class Desk(Register, Protocol):
-    """All that the API asks of the database. Each raises `UnavailableError` while Postgres is away."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may ask, and how often."""
 
-    async def find_run(self, run_id: str) -> Mapping[str, Any]:
-        """The run as it stands. Raise `UnknownRunError` if there is none with this id."""
-        ...
-
-    async def check(self) -> None:
-        """Return if the database answers and its schema is this version's."""
-        ...
-
-    async def open(self) -> None:
-        """Connect in the background; the database need not be there yet."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-
-class Launches(Protocol):
-    """Where the API leaves launches."""
-
-    def add(self, launch: Launch) -> bool:
-        """Launch soon, without blocking."""
-        ...
-
-    def close(self) -> None:
-        """Finish the launches under way; may block."""
-        ...
+    closed: bool = False
+    """A key is needed, whether there is one or not; else from the first key on."""
+    rate_per_s: float = RATE_PER_S
+    burst: int = BURST
 
 
 def create_app(
-    desk: Desk, launches: Launches, *, environment: Mapping[str, str], limits: Limits | None = None
+    desk: Desk,
+    launches: Launches,
+    *,
+    environment: Mapping[str, str],
+    limits: Limits | None = None,
+    access: Access | None = None,
+    catalog: Catalog | None = None,
+    scheduler_state: Callable[[], PartState] = lambda: "off",
+    leaving: Callable[[], bool] = lambda: False,
 ) -> Application:
     """The application that a server runs, its lifespan included.
 
-    *environment* is where the hooks' secrets are looked up, at each request.
+    *environment* is where the hooks' secrets are looked up, at each request; *leaving* says that the process is
+    about to end.
     """
+    rules = access or Access()
+    gate = Gate(desk, Rates(rules.rate_per_s, rules.burst), closed=rules.closed)
+    office = Office(
+        desk=desk,
+        launches=launches,
+        catalog=catalog or Catalog(),
+        environment=environment,
+        scheduler_state=scheduler_state,
+    )
+    app = create_resources(office, gate)
+    route = HookRoute(register=desk, launch=launches.add, environment=environment, limits=limits or Limits())
+    return Front(app, route, gate, leaving)
+
+
+def create_resources(office: Office, gate: Gate) -> FastAPI:
+    """All that stands behind the gate. Raise `AssertionError` for a route that does not say who may use it."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        await desk.open()
+        await office.desk.open()
         try:
             yield
         finally:
-            await asyncio.to_thread(launches.close)
-            await desk.close()
+            await asyncio.to_thread(office.launches.close)
+            await office.desk.close()
 
-    app = FastAPI(title="Cableway", lifespan=lifespan, redirect_slashes=False)
-    app.state.desk = desk
-    app.include_router(_router)
+    app = FastAPI(
+        title="Cableway",
+        version=version("cableway"),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.office, app.state.gate = office, gate
+    for resource in (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, bloc_types, health):
+        app.include_router(resource.router)
+    app.include_router(_pages)
     for kind in (CablewayError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _on_error)
-    hooks = HookRoute(register=desk, launch=launches.add, environment=environment, limits=limits or Limits())
-    return _Front(app, hooks)
+    unguarded = [route.path for route in openapi.api_routes(app) if not openapi.is_guarded(route)]
+    if unguarded:
+        raise AssertionError(f"nobody says who may use {', '.join(unguarded)}")
+    return app
 
 
-@dataclass(frozen=True, slots=True)
-class _Front:
-    """Hooks are signed and may come through any proxy; all else answers to the loopback's names alone."""
-
-    app: Application
-    hooks: HookRoute
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if scope["path"].startswith(PREFIX):
-                return await self.hooks(scope, receive, send)
-            try:
-                check_host(header(scope, b"host"))
-            except RequestError as error:
-                return await send_problem(send, error)
-        return await self.app(scope, receive, send)
+_pages = APIRouter(tags=["about"])
+_SignedIn = Annotated[Caller, Depends(signed_in)]
 
 
-_router = APIRouter()
+@_pages.get("/openapi.json", summary="This description", response_model=dict[str, Any])
+async def openapi_document(request: Request, caller: _SignedIn) -> JSONResponse:
+    """The API as OpenAPI 3.1."""
+    return JSONResponse(await _document(request))
 
 
-def _desk(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+@_pages.get("/docs", summary="The API for people", response_class=HTMLResponse)
+async def docs(request: Request, caller: _SignedIn) -> HTMLResponse:
+    """The same as a page that loads nothing from elsewhere."""
+    return HTMLResponse(reference_page.page(await _document(request)), headers=reference_page.HEADERS)
 
 
-TheDesk = Annotated[Desk, Depends(_desk)]
+async def _document(request: Request) -> dict[str, Any]:
+    state = request.app.state
+    closed = await state.gate.is_closed()
+    kept: dict[bool, dict[str, Any]] = state.__dict__.setdefault("documents", {})
+    if closed not in kept:
+        kept[closed] = openapi.described(request.app, closed=closed)
+    return kept[closed]
 
 
-@_router.get("/healthz", summary="Whether the process answers")
-async def healthz() -> dict[str, str]:
-    """Return at once, whatever else is down."""
-    return {"status": "up"}
-
-
-@_router.get("/readyz", summary="Whether it can work")
-async def readyz(desk: TheDesk) -> JSONResponse:
-    """Answer 503 until the database is there with the schema of this version."""
-    state = await _state(desk)
-    return JSONResponse({"status": state}, 200 if state == "up" else 503)
-
-
-@_router.get("/health", summary="Which part is up and which is down")
-async def health(desk: TheDesk) -> JSONResponse:
-    """Answer 503 if a part is down."""
-    state = await _state(desk)
-    return JSONResponse({"status": state, "database": state}, 200 if state == "up" else 503)
-
-
-@_router.get("/runs/{run_id}", summary="A run as it stands")
-async def run(run_id: str, desk: TheDesk) -> dict[str, Any]:
-    """Return the run's row; its error is a problem without input values."""
-    return dict(await desk.find_run(run_id))
-
-
-async def _state(desk: Desk) -> Literal["up", "down"]:
-    try:
-        await desk.check()
-    except CablewayError as error:
-        _log.warning("not ready: %s", error)
-        return "down"
-    return "up"
-
-
-async def _on_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_error(request: Request, error: Exception) -> Response:
     match error:
         case CablewayError():
-            return _problem(error)
+            return _problem(request, error)
         case HTTPException():
-            known: dict[int, Callable[[str], RequestError]] = {404: NotFoundError, 405: MethodError}
-            return _problem(known.get(error.status_code, RequestError)(error.detail), error.headers)
+            return _http_problem(request, error)
         case RequestValidationError():
-            return _problem(InvalidRequestError(_fault(found) for found in error.errors()))
+            return _problem(request, InvalidRequestError(_fault(found) for found in error.errors()))
+        case ClientGoneError():
+            return Response(status_code=400)
         case _:
-            _log.error("a request failed", exc_info=error)
-            return _problem(CablewayError())
+            _log.error("request %s failed", request.scope.get(REQUEST_ID), exc_info=error)
+            return _problem(request, CablewayError())
+
+
+def _http_problem(request: Request, error: HTTPException) -> Response:
+    known: dict[int, Callable[[str], RequestError]] = {404: NotFoundError, 405: MethodError}
+    allowed = {"allow": ", ".join(sorted(_methods(request)))} if error.status_code == 405 else {}
+    return _problem(request, known.get(error.status_code, RequestError)(error.detail), allowed)
+
+
+def _methods(request: Request) -> set[str]:
+    """What this address takes: of several routes, the framework would name the first one's."""
+    routes = openapi.api_routes(request.app)
+    return {method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods}
 
 
 def _fault(found: Mapping[str, Any]) -> Fault:
@@ -175,8 +178,9 @@ def _fault(found: Mapping[str, Any]) -> Fault:
     return Fault("/" + "/".join(str(step) for step in found["loc"]), found["type"], found["msg"])
 
 
-def _problem(error: CablewayError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _problem(request: Request, error: CablewayError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    request_id = request.scope.get(REQUEST_ID)
     if isinstance(error, UnavailableError):
-        _log.warning("a request was answered 503: %s", error)
+        _log.warning("request %s was answered 503: %s", request_id, error)
     fields = {**problem_headers(error), **(headers or {})}
-    return JSONResponse(problem_body(error), error.status, fields, media_type=PROBLEM)
+    return JSONResponse(problem_body(error, request_id), error.status, fields, media_type=PROBLEM)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 from cableway.errors import CablewayError
-from cableway_handlers.api.problems import MediaTypeError, RequestError, SlowRequestError, TooLargeError
+from cableway_handlers.api.problems import (
+    KeyNeededError,
+    MediaTypeError,
+    RequestError,
+    SlowRequestError,
+    TooLargeError,
+    TooManyRequestsError,
+)
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -35,7 +43,12 @@ async def read_json_body(scope: Scope, receive: Receive, *, limit_bytes: int, de
     as it is known to be over *limit_bytes*, `SlowRequestError` (408) if it is not there within
     *deadline_s* seconds, and `ClientGoneError` if the caller left.
     """
-    _check_media_type(scope)
+    media_type(scope, frozenset({JSON}))
+    return await read_body(scope, receive, limit_bytes=limit_bytes, deadline_s=deadline_s)
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int, deadline_s: float) -> bytes:
+    """Return the raw body, whatever it is. Raise as `read_json_body` does, but for its media type."""
     declared = header(scope, b"content-length")
     # Digits without end are a number too large, not one to convert.
     if declared is not None and (len(declared) > 15 or not declared.isdigit() or int(declared) > limit_bytes):
@@ -70,18 +83,22 @@ async def send_json(
     await send({"type": "http.response.body", "body": content})
 
 
-async def send_problem(send: Send, error: CablewayError) -> None:
+async def send_problem(send: Send, error: CablewayError, request_id: str | None = None) -> None:
     """Send *error* as an RFC 9457 problem."""
-    await send_json(send, error.status, problem_body(error), problem_headers(error), PROBLEM)
+    await send_json(send, error.status, problem_body(error, request_id), problem_headers(error), PROBLEM)
 
 
-def problem_body(error: CablewayError) -> dict[str, object]:
-    """*error* as a problem with an instance id of its own, by which a log line can be found again."""
-    return {**error.problem(), "instance": f"urn:uuid:{uuid4()}"}
+def problem_body(error: CablewayError, request_id: str | None = None) -> dict[str, object]:
+    """*error* as a problem whose instance is the request (or an id of its own), so that the log's line can be found."""
+    return {**error.problem(), "instance": f"urn:uuid:{request_id or uuid4()}"}
 
 
 def problem_headers(error: CablewayError) -> dict[str, str]:
     """What stands in the header of an answer that is *error*."""
+    if isinstance(error, TooManyRequestsError):
+        return {"retry-after": str(math.ceil(error.wait_s))}
+    if isinstance(error, KeyNeededError):
+        return {"www-authenticate": 'Bearer realm="cableway"'}
     if error.status in {429, 503}:
         return {"retry-after": str(RETRY_AFTER_S)}
     if error.status in {408, 413}:
@@ -90,12 +107,14 @@ def problem_headers(error: CablewayError) -> dict[str, str]:
     return {}
 
 
-def _check_media_type(scope: Scope) -> None:
-    media_type, _, parameters = (header(scope, b"content-type") or b"").decode("latin-1").lower().partition(";")
-    if media_type.strip() != "application/json" or parameters.replace(" ", "") not in {"", "charset=utf-8"}:
-        raise MediaTypeError("Send the body as application/json in UTF-8.")
+def media_type(scope: Scope, taken: frozenset[str]) -> str:
+    """The body's declared media type. Raise `MediaTypeError` (415) unless it is one of *taken*, plain and in UTF-8."""
+    name, _, parameters = (header(scope, b"content-type") or b"").decode("latin-1").lower().partition(";")
+    if name.strip() not in taken or parameters.replace(" ", "") not in {"", "charset=utf-8"}:
+        raise MediaTypeError(f"Send the body as {' or '.join(sorted(taken))} in UTF-8.")
     if (header(scope, b"content-encoding") or b"identity").lower() != b"identity":
         raise MediaTypeError("Send the body without a content encoding.")
+    return name.strip()
 
 
 async def _read(receive: Receive, limit_bytes: int) -> bytes:

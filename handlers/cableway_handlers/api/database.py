@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
@@ -18,23 +17,27 @@ from cableway.errors import (
     SettingsError,
     UnavailableError,
     UnknownPipelineError,
-    UnknownRunError,
 )
-from cableway.runs import RunRequest, record_run_async
+from cableway.runs import RecordedRun, RunRequest, record_run_async
 from cableway.settings import DatabaseSettings
 from cableway.store.connect import AsyncConnection, connection_parameters
-from cableway.store.executor import AsyncExecutor
-from cableway.store.faults import lacks_tables
-from cableway.store.reading import read_run, read_triggers
+from cableway.store.executor import AsyncExecutor, Row, Step, Steps
+from cableway.store.faults import lacks_tables, translate
+from cableway.store.reading import read_triggers
 from cableway.store.storable import storable_text
 from cableway.store.versions import check_number
+from cableway.stored.changes import noting
 from cableway_handlers.api.hooks import Delivery, Hook, Recorded
+from cableway_handlers.api.keys import Found, KeyCount, count_keys, find_key, key_used
 from cableway_handlers.api.problems import KeyReusedError
 
 MAX_CONNECTIONS = 8
 
 DEADLINE_S = 2.0
 """Seconds within which the database must have answered, or the caller is told to come again."""
+
+CHANGE_DEADLINE_S = 10.0
+"""Seconds for a change of a definition, which is checked between its statements."""
 
 RECONNECT_S = 0.2
 """Seconds for which the pool goes on by itself when it cannot connect."""
@@ -86,14 +89,31 @@ class DatabaseDesk:
                 return Hook(row.name, row.pipeline, tuple(row.config.get("secrets", ())))
         return None
 
-    async def find_run(self, run_id: str) -> Mapping[str, Any]:
-        """The run as it stands, with its attempts and stages. Raise `UnknownRunError` or `UnavailableError`."""
-        try:
-            details = await self._ask(lambda executor: executor.drive(read_run(run_id)))
-        except UnknownRunError:
-            raise UnknownRunError("There is no run with this id.") from None
-        shown = asdict(details)
-        return {**shown.pop("run"), **shown}
+    async def read(self, steps: Callable[[], Steps[Result]]) -> Result:
+        """Do *steps* that change nothing; they may be done twice. Raise `UnavailableError`."""
+        return await self._ask(lambda executor: executor.drive(steps()))
+
+    async def change(self, steps: Callable[[], Steps[Result]]) -> Result:
+        """Do *steps* in one transaction, whole or not at all, and tell those who watch triggers.
+
+        What they reckon between statements is reckoned in a thread. Raise `UnavailableError`.
+        """
+        return await self._ask(lambda executor: _change(executor, noting(steps(), [])), CHANGE_DEADLINE_S)
+
+    async def record_run(self, request: RunRequest) -> RecordedRun:
+        """As `cableway.runs.record_run`. Raise `UnavailableError` besides."""
+        return await self._ask(lambda executor: record_run_async(executor, request))
+
+    async def count_keys(self) -> KeyCount:
+        """How many API keys there are. Raise `UnavailableError`."""
+        return await self.read(count_keys)
+
+    async def find_key(self, text: bytes) -> Found | None:
+        """Whose key *text* is, its use noted. Raise `UnavailableError`."""
+        found = await self.read(lambda: find_key(text))
+        if found is not None and found.stale:
+            await self.read(lambda: key_used(found.prefix))
+        return found
 
     async def record(self, delivery: Delivery) -> Recorded:
         """Commit the delivery's run, or find the one that the same webhook made before.
@@ -114,15 +134,21 @@ class DatabaseDesk:
         rows = await executor.rows("schema_numbers")
         check_number(max((row["number"] for row in rows), default=None), self._settings)
 
-    async def _ask(self, question: Callable[[AsyncExecutor], Awaitable[Result]]) -> Result:
+    async def _ask(
+        self, question: Callable[[AsyncExecutor], Awaitable[Result]], deadline_s: float | None = None
+    ) -> Result:
         """What *question* brings back. All that is the database's fault becomes one `UnavailableError`."""
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(deadline_s or self._deadline_s):
                 return await self._ask_until_answered(question)
         except _DATABASE_FAULTS as error:
             _log.warning("the database did not answer: %s", str(error) or type(error).__name__)
             raise UnavailableError(_UNAVAILABLE) from error
         except psycopg.Error as error:
+            # What begins and ends a transaction comes as it is.
+            if translate(error, self._settings) is not None:
+                _log.warning("the database did not answer: %s", error)
+                raise UnavailableError(_UNAVAILABLE) from error
             if not lacks_tables(error):
                 raise
             _log.warning("the database has no schema %r of this version", self._settings.schema)
@@ -137,6 +163,32 @@ class DatabaseDesk:
                     # A connection that broke while it lay in the pool; every question may be asked twice.
                     if not connection.closed:
                         raise
+
+
+async def _change(executor: AsyncExecutor, steps: Steps[Result]) -> Result:
+    # A connection that was cut off in the pool is found out before there is anything that must not be done twice.
+    await executor.rows("backend")
+    async with executor.transaction():
+        rows: list[Row] | None = None
+        while True:
+            # Checking a document may take longer than others should wait for the loop.
+            step = await asyncio.to_thread(_next, steps, rows)
+            if isinstance(step, _Done):
+                return step.result
+            rows = await executor.rows(step.name, **step.parameters)
+
+
+class _Done(Generic[Result]):
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+
+def _next(steps: Steps[Result], rows: list[Row] | None) -> Step | _Done[Result]:
+    """The next statement, or the result; a `StopIteration` cannot leave a thread."""
+    try:
+        return next(steps) if rows is None else steps.send(rows)
+    except StopIteration as end:
+        return _Done(end.value)
 
 
 _DATABASE_FAULTS = (TimeoutError, PoolTimeout, UnavailableError, CredentialsError, SettingsError, SchemaVersionError)

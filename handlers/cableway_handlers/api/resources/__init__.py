@@ -1,0 +1,1 @@
+"""What the API has an address for, one file each. All of them ask the same `Desk`."""

@@ -1,0 +1,56 @@
+"""Dead letters: units that failed for good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+
+from cableway.errors import UnknownNameError
+from cableway.store.pages import MAX_BIGINT, LetterFilter, LetterRow, page_of_dead_letters
+from cableway_handlers.api.access import Needs
+from cableway_handlers.api.bodies import StrictRoute
+from cableway_handlers.api.paging import Asked, Page, asked, number_after
+from cableway_handlers.api.resources.desk import TheOffice
+from cableway_handlers.api.scopes import Caller
+
+router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=StrictRoute)
+
+Reads = Annotated[Caller, Depends(Needs("read", "dead-letters"))]
+LetterState = Literal["open", "replaying", "resolved"]
+
+
+@router.get("", summary="List dead letters")
+async def list_dead_letters(
+    office: TheOffice,
+    caller: Reads,
+    page: Annotated[Asked, Depends(asked)],
+    run_id: Annotated[str | None, Query(max_length=36)] = None,
+    pipeline: Annotated[str | None, Query(max_length=100)] = None,
+    state: LetterState | None = None,
+    stage: Annotated[str | None, Query(max_length=200)] = None,
+    error_type: Annotated[str | None, Query(max_length=200)] = None,
+) -> Page[LetterRow]:
+    """Dead letters, newest first. Their stacks are there for the scope `read:stacks`, else null."""
+    after = page.after(number_after)
+    wanted = LetterFilter(run_id=run_id, pipeline=pipeline, state=state, stage=stage, error_type=error_type)
+    rows = await office.desk.read(lambda: page_of_dead_letters(after, page.limit + 1, caller.pipelines, wanted))
+    return page.page(rows, lambda row: [row.letter_id], lambda row: _for(caller, row))
+
+
+@router.get("/{letter_id}", summary="A dead letter")
+async def get_dead_letter(
+    office: TheOffice, caller: Reads, letter_id: Annotated[int, Field(ge=1, le=MAX_BIGINT)]
+) -> LetterRow:
+    """The dead letter as it stands. Its stack is there for the scope `read:stacks`, else null."""
+    wanted = LetterFilter(letter_id=letter_id)
+    rows = await office.desk.read(lambda: page_of_dead_letters(None, 1, caller.pipelines, wanted))
+    if not rows:
+        raise UnknownNameError("There is no dead letter with this id.")
+    return _for(caller, rows[0])
+
+
+def _for(caller: Caller, row: LetterRow) -> LetterRow:
+    return row if caller.may("read", "stacks") else replace(row, stack=None)
