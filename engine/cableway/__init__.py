@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from cableway.flow.config import ETLPipelineConfig, ExecutionType, StageConfig
     from cableway.flow.pipeline import ETLPipeline
     from cableway.flow.tracker import ItemTracker
-    from cableway.items import WorkItem, WorkItemMetadata, WorkItemResult
+    from cableway.items import DROP, WorkItem, WorkItemMetadata, WorkItemResult
+    from cableway.refused import RefusedRow, Sifted
     from cableway.storage import DatabaseStorage
 
 __all__ = [
+    "DROP",
     "CsvLoaderBloc",
     "DatabaseStorage",
     "ETLPipeline",
@@ -29,7 +31,9 @@ __all__ = [
     "ItemTracker",
     "LoaderBloc",
     "PostgresExporterBloc",
+    "RefusedRow",
     "RunContext",
+    "Sifted",
     "StageConfig",
     "TransformerBloc",
     "WorkItem",
@@ -38,6 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DROP": "cableway.items",
     "CsvLoaderBloc": "cableway.blocs.csv_loader",
     "DatabaseStorage": "cableway.storage",
     "ETLPipeline": "cableway.flow.pipeline",
@@ -47,7 +52,9 @@ _HOMES = {
     "ItemTracker": "cableway.flow.tracker",
     "LoaderBloc": "cableway.blocs.kinds",
     "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
+    "RefusedRow": "cableway.refused",
     "RunContext": "cableway.context",
+    "Sifted": "cableway.refused",
     "StageConfig": "cableway.flow.config",
     "TransformerBloc": "cableway.blocs.kinds",
     "WorkItem": "cableway.items",

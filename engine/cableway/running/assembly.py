@@ -23,6 +23,7 @@ from cableway.flow.lanes.protocol import HandlerFactory
 from cableway.items import WorkItem
 from cableway.logs import plan_for_workers
 from cableway.running import tally
+from cableway.running.letters import ROOT
 from cableway.running.placing import lane_of, local_handler, worker_target
 from cableway.running.readers import Readers
 from cableway.running.tally import RowCounts
@@ -30,6 +31,7 @@ from cableway.running.tally import RowCounts
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition, StageDefinition
     from cableway.flow.pipeline import ETLPipeline
+    from cableway.running.refusals import Refusals
     from cableway.store.port import StageRecord
 
 LOOP_BLOCKED_S = 10.0
@@ -58,6 +60,8 @@ class Assembly:
         self.rows = RowCounts()
         self.readers = Readers.of(definition, blocs)
         self._side_values: dict[str, Any] = {}
+        self.refusals: Refusals | None = None
+        """What becomes of rows that blocs refuse."""
         self._lanes = {
             bloc.name: lane_of(stage, bloc, blocs[bloc.name]) for stage in definition.stages for bloc in stage.blocs
         }
@@ -76,7 +80,7 @@ class Assembly:
 
     def root(self) -> WorkItem:
         """The one item that a run begins with."""
-        return WorkItem(data={}, job_id="root")
+        return WorkItem(data={}, job_id=ROOT)
 
     def register(self, pipeline: ETLPipeline) -> None:
         """Give every stage of *pipeline* its handlers."""
@@ -142,6 +146,9 @@ class Assembly:
         counted = {bloc.name for bloc in stage.blocs} - sides - exporters
 
         def merge(parent: WorkItem, results: Mapping[str, Any]) -> dict[str, Any]:
+            if self.refusals is not None:
+                kept_of = partial(self.refusals.kept, stage.name)
+                results = {name: kept_of(name, parent, result) for name, result in results.items()}
             for name in sides - self._side_values.keys():
                 if name in results:
                     share(name, results[name])

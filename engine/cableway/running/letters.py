@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.errors import CablewayError, ItemError, LeaseLostError, RecordError
@@ -18,11 +18,14 @@ from cableway.store.storable import storable_json
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
+    from cableway.refused import RefusedRow
     from cableway.running.stopping import Stop
     from cableway.store.port import Lease, RunStore
 
 log = logging.getLogger("cableway.job")
 
+ROOT = "root"
+"""The id of the item that a run begins with."""
 PAYLOAD_LIMIT = 256 * 1024
 """Bytes of JSON above which a payload is left out and only its size is kept."""
 CROWDED_LETTERS = 500
@@ -62,14 +65,30 @@ class DeadLetterBox(Observer):
         if len(self._letters) >= KEPT_AT_MOST:
             self.left_out += 1
             return
-        payload, size_bytes = payload_of(item.data if self._payload is None else self._payload(item))
+        data = item.data if self._payload is None else self._payload(item)
+        self._keep(item, item.job_id, stage, bloc, error, data, attempts)
+
+    def rows_refused(self, item: WorkItem, stage: str, bloc: str, rows: Sequence[RefusedRow], *, left_out: int) -> None:
+        """Keep single rows of *item* as letters of their own, each under its place."""
+        for row in rows:
+            if len(self._letters) >= KEPT_AT_MOST:
+                self.left_out += 1
+                continue
+            item_id = row.position if item.job_id == ROOT else f"{item.job_id}#{row.position}"
+            self._keep(item, item_id, stage, bloc, row.error, row.payload, 1)
+        self.left_out += left_out
+
+    def _keep(
+        self, item: WorkItem, item_id: str, stage: str, bloc: str, error: BaseException, data: Any, attempts: int
+    ) -> None:
+        payload, size_bytes = payload_of(data)
         if self._bytes + size_bytes > KEPT_BYTES:
             payload = None
         if payload is not None:
             self._bytes += size_bytes
         trace_id, span_id = (self._span_context(item) if self._span_context is not None else None) or (None, None)
         letter = DeadLetter(
-            item_id=item.job_id,
+            item_id=item_id,
             stage=stage,
             bloc=bloc,
             error_type=error_type(error),

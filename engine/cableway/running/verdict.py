@@ -21,6 +21,7 @@ from cableway.running.report import lack_of, words_of
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
+    from cableway.running.refusals import Refusals
     from cableway.running.stopping import Stop
 
 
@@ -49,6 +50,8 @@ class Verdict(Observer):
         self._stop = stop
         self._first: Failure | None = None
         self._source: Failure | None = None
+        self.refusals: Refusals | None = None
+        """Counts the rows that blocs refused."""
 
     def item_failed(
         self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
@@ -68,8 +71,12 @@ class Verdict(Observer):
 
     @property
     def failed(self) -> int:
-        """Items that failed or were lost."""
-        return self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.LOST]
+        """Items that failed or were lost, and rows that were refused."""
+        return self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.LOST] + self._rows_refused
+
+    @property
+    def _rows_refused(self) -> int:
+        return 0 if self.refusals is None else self.refusals.failed
 
     @property
     def complete(self) -> bool:
@@ -78,7 +85,10 @@ class Verdict(Observer):
 
     def counts(self) -> dict[str, int]:
         """Emitted items, and items by outcome."""
-        return {"emitted": self.emitted, **{str(name): count for name, count in self.outcomes.items()}}
+        counts = {"emitted": self.emitted, **{str(name): count for name, count in self.outcomes.items()}}
+        if self.refusals is not None and (self.refusals.failed or self.refusals.skipped):
+            counts |= {"rows_refused": self.refusals.failed, "rows_skipped": self.refusals.skipped}
+        return counts
 
     def error(self, raised: BaseException | None) -> BaseException | None:
         """What the run failed of, given what the flow *raised*; None where it is complete within `max_errors`."""
@@ -96,16 +106,20 @@ class Verdict(Observer):
         failed = self.failed
         if not failed or self._allows(failed):
             return None
-        items = "1 item" if failed == 1 else f"{failed} items"
-        first = "" if self._first is None else f"{'' if failed == 1 else 'the first '}in {self._first}"
-        return ItemsFailedError(f"{items} of {self.emitted} failed, max_errors is {self._max_errors}; {first}")
+        rows = self._rows_refused
+        items = "1 item" if failed - rows == 1 else f"{failed - rows} items"
+        said = [f"{items} of {self.emitted} failed"] if failed > rows else []
+        said += [f"{rows} {'row was' if rows == 1 else 'rows were'} refused"] if rows else []
+        first = "" if self._first is None else f"; {'' if failed == 1 else 'the first '}in {self._first}"
+        return ItemsFailedError(f"{' and '.join(said)}, max_errors is {self._max_errors}{first}")
 
     def _allows(self, failed: int) -> bool:
         if isinstance(self._max_errors, int):
             return failed <= self._max_errors
         from fractions import Fraction  # as a float, 29% of 100 items would be 28
 
-        return failed * 100 <= Fraction(self._max_errors.rstrip("% ")) * self.emitted
+        # Of items that may hold many rows each: a row that was refused is measured as an item of its own.
+        return failed * 100 <= Fraction(self._max_errors.rstrip("% ")) * (self.emitted + self._rows_refused)
 
 
 def _of_source(failure: Failure) -> BaseException:

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cableway.blocs.kinds import Ending, ExporterBloc, LoaderBloc, TransformerBloc
+from cableway.blocs.kinds import Ending, ExporterBloc, Frames, LoaderBloc, TransformerBloc
 from cableway.context import RunContext
-from cableway.errors import SourceError
+from cableway.errors import RowError, SourceError
 from cableway.items import DROP
+from cableway.refused import RefusedRow, Sifted
 
 SEEN: list[tuple[str, Any]] = []
 """What blocs that run in this process noted, in order: the bloc's name, and what."""
@@ -52,6 +53,23 @@ class Numbers(LoaderBloc):
             SEEN.append((self.name, "closed"))
 
 
+class SiftedNumbers(Numbers):
+    """Refuses odd numbers."""
+
+    bloc_type = "sifted_numbers"
+
+    def load(self, context: RunContext) -> Any:
+        for position, value in super().load(context):
+            yield position, sifted(value, position)
+
+
+def sifted(number: int, position: str) -> Sifted:
+    """The number in a list, or an empty list where it is odd."""
+    if number % 2 == 0:
+        return Sifted([number])
+    return Sifted([], [RefusedRow(position, RowError("is odd", where="numbers", column="n"), {"n": number})])
+
+
 class AsyncNumbers(Numbers):
     bloc_type = "async_numbers"
 
@@ -59,6 +77,11 @@ class AsyncNumbers(Numbers):
         for number in range(self.config.count):
             await asyncio.sleep(0)
             yield f"n{number}", number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiftConfig:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +116,19 @@ class Multiply(TransformerBloc):
             RELEASE.wait(20)
         side = sum(context.get_data(self.config.beside)) if self.config.beside else 0
         return value * self.config.factor + side if isinstance(value, int) else value
+
+
+class Sift(TransformerBloc):
+    """Refuses odd numbers."""
+
+    bloc_type = "sift"
+    summary = "Refuses odd numbers."
+    Config = SiftConfig
+    example: ClassVar[Mapping[str, Any]] = {}
+    frames: ClassVar[Frames | None] = None
+
+    def transform(self, context: RunContext) -> Any:
+        return sifted(context.input(), "odd")
 
 
 class MultiplyAsync(TransformerBloc):
