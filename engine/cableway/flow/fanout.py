@@ -45,13 +45,8 @@ class FanOut:
                 if value is None or value is DROP:
                     continue
                 count += 1
-                refused = _rejected(value)
                 child_hand.item = self._child(visit.item, count, value, beside, bloc)
-                if child_hand.item is not None:
-                    if refused is None:
-                        await stage.pass_on(child_hand)
-                    else:
-                        stage.reject(child_hand, bloc, refused.error)
+                await self._send(child_hand, bloc, _rejected(value))
                 if stage.ledger.cancelled:
                     break
         except BaseException as error:
@@ -66,6 +61,14 @@ class FanOut:
                 stage.cancel(child_hand)
             if not abandoned:  # else nothing may be awaited any more
                 await self.close(stream)
+
+    async def _send(self, hand: Hand, bloc: str, rejected: Rejected | None) -> None:
+        if hand.item is None:
+            return
+        if rejected is None:
+            await self._stage.pass_on(hand)
+        else:
+            self._stage.reject(hand, bloc, rejected.error)
 
     def _prepare(self, stream: AsyncIterator[Any], bloc: str) -> None:
         if isinstance(stream, Pulled):
