@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 
 BUILT_IN: Mapping[str, str] = {
     "aggregate": "cableway.blocs.aggregate:AggregateBloc",
+    "api_loader": "cableway.blocs.api_loader:ApiLoaderBloc",
     "csv_loader": "cableway.blocs.csv_loader:CsvLoaderBloc",
     "example_transformer": "cableway.blocs.example_transformer:ExampleTransformerBloc",
+    "http_call": "cableway.blocs.http_call:HttpCallBloc",
+    "notify": "cableway.blocs.notify:NotifyBloc",
     "pass_through": "cableway.blocs.pass_through:PassThroughBloc",
     "postgres_exporter": "cableway.blocs.postgres_exporter:PostgresExporterBloc",
+    "refresh_webhooks": "cableway.blocs.refresh_webhooks:RefreshWebhooksBloc",
+    "run_adk_agents": "cableway.blocs.run_adk_agents:RunAdkAgentsBloc",
+    "webhook_exporter": "cableway.blocs.webhook_exporter:WebhookExporterBloc",
 }
 
 

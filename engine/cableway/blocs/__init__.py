@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cableway.blocs.aggregate import AggregateBloc
+    from cableway.blocs.api_loader import ApiLoaderBloc
     from cableway.blocs.csv_loader import CsvLoaderBloc
     from cableway.blocs.example_transformer import ExampleTransformerBloc
+    from cableway.blocs.http_call import HttpCallBloc
     from cableway.blocs.kinds import (
         Bloc,
         Ending,
@@ -22,41 +24,57 @@ if TYPE_CHECKING:
         TransformerBloc,
         Written,
     )
+    from cableway.blocs.notify import NotifyBloc
     from cableway.blocs.pass_through import PassThroughBloc
     from cableway.blocs.postgres_exporter import PostgresExporterBloc
+    from cableway.blocs.refresh_webhooks import RefreshWebhooksBloc
+    from cableway.blocs.run_adk_agents import RunAdkAgentsBloc
+    from cableway.blocs.webhook_exporter import WebhookExporterBloc
     from cableway.context import RunContext
 
 __all__ = [
     "AggregateBloc",
+    "ApiLoaderBloc",
     "Bloc",
     "CsvLoaderBloc",
     "Ending",
     "ExampleTransformerBloc",
     "ExporterBloc",
+    "HttpCallBloc",
     "LinePlace",
     "LoaderBloc",
+    "NotifyBloc",
     "PassThroughBloc",
     "PostgresExporterBloc",
+    "RefreshWebhooksBloc",
     "Resources",
+    "RunAdkAgentsBloc",
     "RunContext",
     "TransformerBloc",
+    "WebhookExporterBloc",
     "Written",
 ]
 
 _HOMES = {
     "AggregateBloc": "cableway.blocs.aggregate",
+    "ApiLoaderBloc": "cableway.blocs.api_loader",
     "Bloc": "cableway.blocs.kinds",
     "CsvLoaderBloc": "cableway.blocs.csv_loader",
     "Ending": "cableway.blocs.kinds",
     "ExampleTransformerBloc": "cableway.blocs.example_transformer",
     "ExporterBloc": "cableway.blocs.kinds",
+    "HttpCallBloc": "cableway.blocs.http_call",
     "LinePlace": "cableway.blocs.kinds",
     "LoaderBloc": "cableway.blocs.kinds",
+    "NotifyBloc": "cableway.blocs.notify",
     "PassThroughBloc": "cableway.blocs.pass_through",
     "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
+    "RefreshWebhooksBloc": "cableway.blocs.refresh_webhooks",
     "Resources": "cableway.blocs.kinds",
+    "RunAdkAgentsBloc": "cableway.blocs.run_adk_agents",
     "RunContext": "cableway.context",
     "TransformerBloc": "cableway.blocs.kinds",
+    "WebhookExporterBloc": "cableway.blocs.webhook_exporter",
     "Written": "cableway.blocs.kinds",
 }
 
