@@ -31,9 +31,8 @@ def page() -> str:
 
 def section(one: Mapping[str, Any]) -> str:
     """One type: its lanes, its config key by key, and an example."""
-    properties = one["config"].get("properties", {})
-    required = one["config"].get("required", [])
-    table = "".join(row(name, field, required=name in required) for name, field in properties.items())
+    config = one["config"]
+    table = "".join(rows(config, config.get("$defs", {})))
     example = json.dumps(one["example"], indent=2)
     return (
         f"\n## {one['name']}\n\n{one['summary']} Lanes: {', '.join(one['lanes'])}.\n\n"
@@ -41,11 +40,29 @@ def section(one: Mapping[str, Any]) -> str:
     )
 
 
+def rows(schema: Mapping[str, Any], parts: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys of an object as lines of the table, and below a key that is an object its own keys."""
+    required = schema.get("required", [])
+    for name, field in schema.get("properties", {}).items():
+        yield row(prefix + name, field, required=name in required)
+        part = part_of(field)
+        if part is not None:
+            yield from rows(parts[part], parts, f"{prefix}{name}.")
+
+
 def row(name: str, field: Mapping[str, Any], *, required: bool) -> str:
     """One key as a line of the table."""
     default = "required" if required else f"`{json.dumps(field['default'])}`" if "default" in field else ""
+    if part_of(field) is not None and default.startswith("`{"):
+        default = ""  # the lines below it have it, key by key
     words = " ".join(field.get("description", "").replace("``", "`").split())
-    return f"| `{name}` | {' or '.join(types_of(field))} | {default} | {words} |\n"
+    return f"| `{name}` | {' or '.join(dict.fromkeys(types_of(field)))} | {default} | {words} |\n"
+
+
+def part_of(field: Mapping[str, Any]) -> str | None:
+    """The part of the config that stands under a key, by name; None for a plain value."""
+    references = (one.get("$ref") for one in (field, *field.get("anyOf", ())))
+    return next((reference.rpartition("/")[2] for reference in references if reference), None)
 
 
 def types_of(field: Mapping[str, Any]) -> Iterator[str]:
@@ -53,11 +70,16 @@ def types_of(field: Mapping[str, Any]) -> Iterator[str]:
     if "anyOf" in field:
         for part in field["anyOf"]:
             yield from types_of(part)
+    elif "$ref" in field:
+        yield "object"
     elif "enum" in field:
         yield ", ".join(f"`{value}`" for value in field["enum"])
+    elif "const" in field:
+        yield f"`{field['const']}`"
     elif field.get("type") == "array":
-        yield f"list of {' or '.join(types_of(field['items']))}"
+        yield f"list of {' or '.join(types_of(field.get('items', {})))}"
     elif field.get("type") == "object":
-        yield f"mapping to {' or '.join(types_of(field['additionalProperties']))}"
+        members = field.get("additionalProperties", {})
+        yield f"mapping to {' or '.join(types_of(members)) if isinstance(members, Mapping) else 'any'}"
     else:
         yield str(field.get("type", "any"))
