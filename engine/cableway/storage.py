@@ -4,12 +4,15 @@
 Saving checks first: what is faulty is not stored, and every fault is named at once. A pipeline is stored
 with its blocs resolved, as an immutable numbered version; saving what has not changed makes none. Each
 call is one transaction, so that it has happened whole or not at all.
+
+Above 400 lines, because each thing that can be done is a method of its own, and none is longer than its docstring.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from cableway.catalog import Catalog
@@ -23,6 +26,7 @@ from cableway.store.reading import (
     BlocRow,
     BlocTypeRow,
     DeadLetterRow,
+    Overlap,
     PipelineRow,
     RunDetails,
     RunRow,
@@ -44,10 +48,12 @@ from cableway.store.reading import (
 )
 from cableway.store.session import Session
 from cableway.stored import bloc_types, blocs, schedulers, triggers, versions
+from cableway.stored.backfills import MOST_TICKS, Backfill, backfill, request_now
 from cableway.stored.bloc_types import Publication
 from cableway.stored.blocs import ChangedBloc
 from cableway.stored.changes import TriggerChange, noting
 from cableway.stored.names import only
+from cableway.stored.ticks import TickRow, read_ticks
 from cableway.stored.versions import SavedVersion, Signature
 
 if TYPE_CHECKING:
@@ -55,7 +61,7 @@ if TYPE_CHECKING:
 
     from cableway.store.port import RunState, SpanRow
 
-__all__ = ["ChangedBloc", "DatabaseStorage", "Publication", "SavedVersion", "TriggerChange"]
+__all__ = ["Backfill", "ChangedBloc", "DatabaseStorage", "Publication", "SavedVersion", "TickRow", "TriggerChange"]
 
 log = logging.getLogger("cableway.storage")
 
@@ -339,6 +345,42 @@ class DatabaseStorage:
     def delete_scheduler(self, name: str, *, expected_revision: int | None = None) -> None:
         """Delete the scheduler; what it has run stays. Raise `UnknownNameError` or `ConflictError`."""
         self._write(schedulers.delete(name, expected_revision=expected_revision))
+
+    def pause_scheduler(self, name: str, note: str = "") -> SchedulerRow:
+        """Let it start no more runs until it is resumed; *note* says why. Raise `UnknownNameError`."""
+        return self._write(schedulers.pause(name, note))
+
+    def resume_scheduler(self, name: str) -> SchedulerRow:
+        """Let it go on with its next tick; those in between stay on record without runs. Raise `UnknownNameError`."""
+        return self._write(schedulers.resume(name))
+
+    def trigger_scheduler(self, name: str, parameters: Mapping[str, Any] | None = None) -> RecordedRun:
+        """Record the run that the scheduler would start, with *parameters* over its own. It belongs to no tick.
+
+        Raise `UnknownNameError`, or as `record_run`.
+        """
+        return record_run(self.session, self.session.drive(request_now(name, parameters)))
+
+    def backfill_scheduler(
+        self,
+        name: str,
+        *,
+        since: datetime,
+        until: datetime,
+        at_most: int = MOST_TICKS,
+        overlap: Overlap = "queue_all",
+        dry_run: bool = False,
+    ) -> Backfill:
+        """Record a run for each tick from *since* up to *until* that has none, by the rule as it is now.
+
+        Raise as `cableway.stored.backfills.backfill`.
+        """
+        steps = backfill(name, since=since, until=until, at_most=at_most, overlap=overlap, dry_run=dry_run)
+        return self._write(steps)
+
+    def list_ticks(self, name: str, *, limit: int = 100) -> tuple[TickRow, ...]:
+        """What was decided about the scheduler's ticks, the latest first."""
+        return self.session.drive(read_ticks(name, limit=limit))
 
     def publish_bloc_types(self, catalog: Catalog | None = None, *, prune: bool = False) -> Publication:
         """Store what each type of *catalog* (by default this storage's own) says of itself.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cableway.errors import UnknownPipelineError
 from cableway.recording import Decision, NotRun, RecordedRun, RunRequest, recording
 from cableway.store.executor import Row, Step, Steps
-from cableway.store.storable import storable_json
+from cableway.store.storable import storable_json, storable_text
 from cableway.stored.tick_plans import Cover, Reason, TickPlan, held_back, joined, plan_ticks, tick_key
 
 if TYPE_CHECKING:
@@ -53,6 +53,26 @@ class DecidedTicks:
     """Schedulers of which nobody can say when they are due."""
     more: bool = False
     """Others may be due, too: decide again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickRow:
+    """A tick that made a run, or ticks in a row that made none for one reason."""
+
+    scheduler_name: str
+    tick_from: datetime
+    tick_to: datetime
+    count: int
+    reason: Reason | None
+    run_id: str | None
+    detail: str | None
+    decided_at: datetime
+
+
+def read_ticks(name: str, *, limit: int = 100) -> Steps[tuple[TickRow, ...]]:
+    """What was decided about the scheduler's ticks, the latest first."""
+    rows = yield Step("ticks", {"name": storable_text(name), "limit": limit})
+    return tuple(TickRow(**row) for row in rows)
 
 
 def decide(

@@ -78,7 +78,7 @@ RETURNING s.name, s.pause_note
 
 -- name: scheduler_plans
 -- How schedulers stand, for people.
-SELECT s.name, s.pipeline, s.trigger_name, t.expression, t.enabled, s.timezone, s.dst_gap, s.paused, s.pause_note,
+SELECT s.name, s.pipeline, s.trigger_name, s.parameters, t.expression, t.enabled, s.timezone, s.dst_gap, s.paused, s.pause_note,
        s.starts_at, s.ends_at, s.next_at, s.decided_to, s.error, s.scheduler_id::text AS scheduler_id,
        statement_timestamp() AS now
 FROM {s}.schedulers AS s JOIN {s}.triggers AS t ON t.name = s.trigger_name
