@@ -198,6 +198,13 @@ class LoaderBloc(Bloc):
         *reached* is what an earlier attempt at this lap had seen by its last checkpoint; `reached` goes on from it.
         """
 
+    def recut(self, positions: Iterable[str]) -> None:
+        """Give the items at *positions* again as they were: exporters have rows of them beyond the cursor.
+
+        Called between `follow` and `resume`, where there are such; of a batch its two ends. For a loader whose cuts
+        hang on what the source holds by now, such as ranges of a table's key; others cut the same way anyhow.
+        """
+
     def reached(self) -> JsonObject:
         """With a cursor kept: what the next lap begins with, given all that was read so far."""
         return {}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cableway.settings import DatabaseSettings
 
 NewColumns = Literal["evolve", "freeze", "discard"]
+_BEGINNINGS: Mapping[str, Beginning] = {"replace": "replace", "fail": "fail", "swap": "swap"}
 _NAME_BYTES = 63
 _OWN_TABLES = frozenset({"cableway_fences", "cableway_commits"})
 
@@ -233,9 +234,7 @@ class PostgresExporterBloc(ExporterBloc):
         connect, lock_timeout_s = partial(self._connected, ledger), config.lock_timeout_s
         if (adds or place.replay) and not place.whole_run:
             return ItemByItem(connect, intake, ledger, lock_timeout_s=lock_timeout_s)
-        beginning: Beginning = "keep"
-        if config.if_exists != "append" and config.if_exists != "upsert" and not place.replay:
-            beginning = config.if_exists
+        beginning: Beginning = "keep" if adds or place.replay else _BEGINNINGS[config.if_exists]
         cursor = place.cursor
         return WholeRun(connect, intake, ledger, lock_timeout_s=lock_timeout_s, beginning=beginning, cursor=cursor)
 

@@ -176,16 +176,16 @@ def _stream_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[
 
 def _target_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[Fault]:
     """What an exporter writes as a whole no other may write to."""
-    writers: dict[str, Bloc] = {}
+    writers: dict[str, Any] = {}
     for place in places:
         bloc: Any = built.get(place.definition.name)
         target = bloc.target(bloc.config) if bloc is not None and bloc.kind == "exporter" else None
         if target is None:
             continue
-        other: Any = writers.setdefault(target, bloc)
-        if other is bloc:
-            continue
-        if other.sole_target(other.config) is not None:
+        other: Any = writers.get(target)
+        if other is None:
+            writers[target] = bloc
+        elif other.sole_target(other.config) is not None:
             yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes the whole of it")
         elif bloc.sole_target(bloc.config) is not None:
             yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes to it as well, and this the whole")
