@@ -84,7 +84,7 @@ def create_app(
         scheduler_state=scheduler_state,
     )
     app = create_resources(office, gate)
-    route = HookRoute(register=desk, launch=launches.add, environment=environment, limits=limits or Limits())
+    route = HookRoute(register=desk.hooks, launch=launches.add, environment=environment, limits=limits or Limits())
     return Front(app, route, gate, leaving)
 
 
@@ -110,9 +110,9 @@ def create_resources(office: Office, gate: Gate) -> FastAPI:
         redoc_url=None,
     )
     app.state.office, app.state.gate = office, gate
-    for resource in (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, bloc_types, health):
-        app.include_router(resource.router)
-    app.include_router(_pages)
+    app.state.routers = (*(resource.router for resource in _RESOURCES), _pages)
+    for router in app.state.routers:
+        app.include_router(router)
     for kind in (CablewayError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _on_error)
     unguarded = [route.path for route in openapi.api_routes(app) if not openapi.is_guarded(route)]
@@ -120,6 +120,8 @@ def create_resources(office: Office, gate: Gate) -> FastAPI:
         raise AssertionError(f"nobody says who may use {', '.join(unguarded)}")
     return app
 
+
+_RESOURCES = (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, bloc_types, health)
 
 _pages = APIRouter(tags=["about"])
 _SignedIn = Annotated[Caller, Depends(signed_in)]

@@ -79,9 +79,11 @@ def described(app: FastAPI, *, closed: bool) -> dict[str, Any]:
 
 
 def api_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Every route of *app*."""
-    for route in app.routes:
-        if isinstance(route, APIRoute):
+    """Every route of *app*, out of its ``state.routers``: what it makes of them itself is its own matter."""
+    for router in app.state.routers:
+        for route in router.routes:
+            if not isinstance(route, APIRoute):
+                raise TypeError(f"{route} is no route of the API")
             yield route
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-import uvicorn
 from psycopg.rows import DictRow, dict_row
 
 from cableway.settings import DatabaseSettings
@@ -21,6 +18,7 @@ from cableway_handlers.api.database import DatabaseDesk
 from cableway_handlers.api.hooks import Limits
 from cableway_handlers.launch import Launch
 from tests.integration.api.sending import SECRET_TEXT
+from tests.integration.api.serving import serving
 
 PIPELINE = {
     "name": "orders",
@@ -57,9 +55,11 @@ class Database:
         with psycopg.connect(self.conninfo) as connection:
             connection.execute(statement.encode(), values)
 
-    def add_hook(self, name: str, *secrets: str, pipeline: str = "orders", enabled: bool = True) -> None:
+    def add_hook(
+        self, name: str, *secrets: str, pipeline: str = "orders", enabled: bool = True, **config: Any
+    ) -> None:
         with DatabaseStorage(DatabaseSettings(url=self.conninfo)) as storage:
-            storage.create_trigger(name, pipeline, kind="webhook", config={"secrets": secrets}, enabled=enabled)
+            storage.create_trigger(name, pipeline, kind="webhook", config={"secrets": list(secrets), **config}, enabled=enabled)
 
     def add_pipeline(self) -> None:
         with DatabaseStorage(DatabaseSettings(url=self.conninfo)) as storage:
@@ -97,15 +97,5 @@ def api(stored: Database) -> Iterator[Api]:
         environment=environment,
         limits=Limits(body_bytes=64 * 1024, body_s=0.5),
     )
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", ws="none", log_config=None, access_log=False))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        url = "http://127.0.0.1:{1}".format(*listener.getsockname())
-        try:
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-                yield Api(url, stored, launches, environment, client)
-        finally:
-            server.should_exit = True
-            thread.join(20)
-        assert not thread.is_alive()
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        yield Api(url, stored, launches, environment, client)

@@ -11,7 +11,7 @@ from tests.integration.api.test_hooks import assert_problem
 
 
 def test_health_tells_what_is_up(api: Api) -> None:
-    assert api.client.get("/health").json() == {"status": "up", "database": "up"}
+    assert api.client.get("/health").json() == {"status": "up", "database": "up", "scheduler": "off"}
     assert api.client.get("/healthz").json() == {"status": "up"}
     assert api.client.get("/readyz").json() == {"status": "up"}
 
@@ -19,7 +19,7 @@ def test_health_tells_what_is_up(api: Api) -> None:
 def test_another_schema_is_not_ready(api: Api) -> None:
     api.database.execute("UPDATE cableway.migrations SET number = number + 100")
     assert api.client.get("/readyz").status_code == 503
-    assert api.client.get("/health").json() == {"status": "down", "database": "down"}
+    assert api.client.get("/health").json() == {"status": "down", "database": "down", "scheduler": "off"}
 
 
 @pytest.mark.promise("P24")

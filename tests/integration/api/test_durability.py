@@ -107,7 +107,7 @@ def test_without_postgres_the_answer_is_503_and_soon_after_it_is_202_again(
     assert refused.elapsed.total_seconds() < 4
     assert refused.headers["content-type"] == "application/problem+json"
     assert "/tmp" not in refused.text  # nothing of where the database is
-    assert service.client.get("/health").json() == {"status": "down", "database": "down"}
+    assert service.client.get("/health").json() == {"status": "down", "database": "down", "scheduler": "off"}
     assert service.client.get("/healthz").status_code == 200
     server.start()
     assert service.client.send(webhook(service.url)).status_code == 202

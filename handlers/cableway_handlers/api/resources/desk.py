@@ -20,8 +20,13 @@ Result = TypeVar("Result")
 PartState = Literal["up", "down", "off"]
 
 
-class Desk(Register, KeyDesk, Protocol):
+class Desk(KeyDesk, Protocol):
     """All that the API asks of the database. Each raises `UnavailableError` while Postgres is away."""
+
+    @property
+    def hooks(self) -> Register:
+        """Where webhooks are recorded."""
+        ...
 
     async def read(self, steps: Callable[[], Steps[Result]]) -> Result:
         """Do *steps* that change nothing; they may be done twice."""
