@@ -163,9 +163,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             yield _Token("value", part, path.find, place)
             place = end
             continue
-        if kind == "word" and part not in _WORDS:
-            yield _Token("sign", part, None, place)
-        elif kind == "sign":
+        if (kind == "word" and part not in _WORDS) or kind == "sign":
             yield _Token("sign", part, None, place)
         else:
             yield _Token("value", part, _constant(_literal(kind, part)), place)

@@ -129,12 +129,12 @@ def _secret_faults(trigger: TriggerDefinition, pointer: str) -> Iterator[Fault]:
             f"{pointer}/secrets", "missing", "must name at least one secret that signs, such as env:HOOK_SECRET"
         )
     for number, secret in enumerate(trigger.secrets):
-        place = f"{pointer}/secrets/{number}"
+        place, reference = f"{pointer}/secrets/{number}", secret
         if isinstance(secret, SecretDefinition):
             if secret.expires is not None and instant(secret.expires) is None:
                 yield Fault(f"{place}/expires", "instant", "must be an instant with its zone: 2027-01-31T00:00:00Z")
-            secret, place = secret.secret, f"{place}/secret"
-        if not SECRET.fullmatch(secret):
+            place, reference = f"{place}/secret", secret.secret
+        if not SECRET.fullmatch(str(reference)):
             yield Fault(place, "secret", "must be env: and the name of a variable, and none of DATABASE_*")
 
 

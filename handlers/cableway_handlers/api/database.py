@@ -16,20 +16,16 @@ from cableway.errors import (
     SchemaVersionError,
     SettingsError,
     UnavailableError,
-    UnknownPipelineError,
 )
 from cableway.runs import RecordedRun, RunRequest, record_run_async
 from cableway.settings import DatabaseSettings
 from cableway.store.connect import AsyncConnection, connection_parameters
 from cableway.store.executor import AsyncExecutor, Row, Step, Steps
 from cableway.store.faults import lacks_tables, translate
-from cableway.store.reading import read_triggers
-from cableway.store.storable import storable_text
 from cableway.store.versions import check_number
 from cableway.stored.changes import noting
-from cableway_handlers.api.hooks import Delivery, Hook, Recorded
+from cableway_handlers.api.hooks import HookDesk
 from cableway_handlers.api.keys import Found, KeyCount, count_keys, find_key, key_used
-from cableway_handlers.api.problems import KeyReusedError
 
 MAX_CONNECTIONS = 8
 
@@ -48,7 +44,7 @@ Result = TypeVar("Result")
 
 
 class DatabaseDesk:
-    """Hooks, runs and health, read from and written to the state database.
+    """Runs, definitions and health, read from and written to the state database.
 
     The pool needs an event loop: make the desk anywhere, `open` it in the loop that serves.
     """
@@ -56,6 +52,7 @@ class DatabaseDesk:
     def __init__(self, settings: DatabaseSettings, *, deadline_s: float = DEADLINE_S) -> None:
         self._settings = settings
         self._deadline_s = deadline_s
+        self.hooks = HookDesk(settings)
         self._pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             kwargs={**connection_parameters(settings), "row_factory": dict_row},
             min_size=1,
@@ -73,21 +70,12 @@ class DatabaseDesk:
 
     async def close(self) -> None:
         """Let go of connections."""
+        await self.hooks.close()
         await self._pool.close()
 
     async def check(self) -> None:
         """Raise `UnavailableError` unless the database answers and has this version's schema."""
         await self._ask(self._check)
-
-    async def find_hook(self, name: str) -> Hook | None:
-        """The enabled webhook trigger of this name. Raise `UnavailableError`."""
-        # A name with a character that Postgres has no form for is nobody's, and must not find another's.
-        if name != storable_text(name):
-            return None
-        for row in await self._ask(lambda executor: executor.drive(read_triggers(name))):
-            if row.kind == "webhook" and row.enabled:
-                return Hook(row.name, row.pipeline, tuple(row.config.get("secrets", ())))
-        return None
 
     async def read(self, steps: Callable[[], Steps[Result]]) -> Result:
         """Do *steps* that change nothing; they may be done twice. Raise `UnavailableError`."""
@@ -114,21 +102,6 @@ class DatabaseDesk:
         if found is not None and found.stale:
             await self.read(lambda: key_used(found.prefix))
         return found
-
-    async def record(self, delivery: Delivery) -> Recorded:
-        """Commit the delivery's run, or find the one that the same webhook made before.
-
-        Raise `KeyReusedError`, `ParameterError`, `UnknownPipelineError` or `UnavailableError`; no row is left then.
-        """
-        try:
-            run = await self._ask(lambda executor: record_run_async(executor, _request(delivery)))
-        except UnknownPipelineError as error:
-            # Its own words list the pipelines that there are, which is nothing for a sender of webhooks.
-            _log.warning("hook %r: %s", delivery.hook.name, error)
-            raise UnknownPipelineError("The pipeline of this hook is not there.") from None
-        if not run.same_body:
-            raise KeyReusedError("A webhook with this webhook-id was taken before, with another body.")
-        return Recorded(run.run_id, replayed=not run.created)
 
     async def _check(self, executor: AsyncExecutor) -> None:
         rows = await executor.rows("schema_numbers")
@@ -194,17 +167,3 @@ def _next(steps: Steps[Result], rows: list[Row] | None) -> Step | _Done[Result]:
 _DATABASE_FAULTS = (TimeoutError, PoolTimeout, UnavailableError, CredentialsError, SettingsError, SchemaVersionError)
 
 _UNAVAILABLE = "The database is not available. Ask again; the same webhook makes one run however often it is sent."
-
-
-def _request(delivery: Delivery) -> RunRequest:
-    caller = delivery.caller
-    return RunRequest(
-        pipeline=delivery.hook.pipeline,
-        parameters=delivery.parameters,
-        # Two hooks of one pipeline may get the same id from two senders.
-        key=f"webhook:{delivery.hook.name}:{delivery.webhook_id}",
-        body_hash=delivery.body_hash,
-        trigger_name=delivery.hook.name,
-        traceparent=None if caller is None else f"00-{caller.trace_id}-{caller.span_id}-01",
-        tracestate=None if caller is None else caller.tracestate or None,
-    )

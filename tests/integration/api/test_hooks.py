@@ -93,6 +93,7 @@ REFUSED: list[tuple[Callable[[str], httpx.Request], int, str]] = [
     (lambda url: webhook(url, hook="orders/more"), 401, "unauthenticated"),
     (lambda url: webhook(url, hook="disabled"), 401, "unauthenticated"),
     (lambda url: webhook(url, hook="misconfigured"), 401, "unauthenticated"),
+    (lambda url: webhook(url, hook="written"), 401, "unauthenticated"),
     (lambda url: webhook(url, id="a.b"), 400, "bad_request"),
     (lambda url: webhook(url, webhook_timestamp="NaN"), 400, "bad_request"),
     (lambda url: webhook(url, content_type="text/plain"), 415, "media_type"),
@@ -113,7 +114,11 @@ REFUSED: list[tuple[Callable[[str], httpx.Request], int, str]] = [
 @pytest.mark.promise("P24")
 def test_what_is_refused_is_a_problem_and_leaves_nothing(api: Api) -> None:
     api.database.add_hook("disabled", "env:ORDERS_SECRET", enabled=False)
-    api.database.add_hook("misconfigured", "env:NOT_THERE", "env:DATABASE_PASSWORD", "file:/etc/passwd", "plain")
+    api.database.add_hook("misconfigured", "env:NOT_THERE")
+    api.database.add_hook("written", "env:NOT_THERE")
+    secrets = '{"secrets": ["env:DATABASE_PASSWORD", "file:/etc/passwd", "plain"]}'
+    api.database.execute("UPDATE cableway.triggers SET config = %s::json WHERE name = 'misconfigured'", secrets)
+    api.database.execute("UPDATE cableway.triggers SET config = '{\"auth\": 5, \"x\": 1}' WHERE name = 'written'")
     api.database.add_hook("lost", "env:ORDERS_SECRET", pipeline="not-there")
     for make, status, code in REFUSED:
         assert_problem(api.send(make(api.url)), status, code)
