@@ -20,6 +20,7 @@ CablewayError                   base; caught at the process boundary only       
   ResourceError                 disk full, read-only, or out of handles                 exit 74
   LeaseLostError                another attempt holds the run, or may hold it           exit 75
   RecordError                   the outcome could not be recorded                       exit 75
+  CrashedError                  an attempt ended without a word                         (of a run, never raised)
   CredentialsError              a server refused who we are                             exit 77
   DefinitionError               definition, parameters or settings are invalid          exit 78
     SettingsError               an environment variable is missing or wrong
@@ -133,6 +134,7 @@ class SourceError(RunFailedError):
 
     code = "source_error"
     title = "The source failed"
+    retry = "policy"
 
 
 class SourceChangedError(SourceError):
@@ -140,6 +142,7 @@ class SourceChangedError(SourceError):
 
     code = "source_changed"
     title = "The source has changed"
+    retry = "never"
 
 
 class SinkError(RunFailedError):
@@ -147,6 +150,7 @@ class SinkError(RunFailedError):
 
     code = "sink_error"
     title = "An exporter failed"
+    retry = "policy"
 
 
 class FinalizeError(SinkError):
@@ -175,6 +179,7 @@ class WorkersLostError(RunFailedError):
 
     code = "workers_lost"
     title = "Workers died too often"
+    retry = "policy"
 
 
 class GatherTooLargeError(RunFailedError):
@@ -312,6 +317,15 @@ class RecordError(CablewayError):
     code = "not_recorded"
     title = "The outcome could not be recorded"
     status = 503
+    exit_code = EXIT_LEASE_LOST
+    retry = "yes"
+
+
+class CrashedError(CablewayError):
+    """An attempt ended without a word: its lease ran out. What others write of a run, and nobody raises."""
+
+    code = "crashed"
+    title = "The attempt ended without a word"
     exit_code = EXIT_LEASE_LOST
     retry = "yes"
 

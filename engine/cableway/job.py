@@ -41,11 +41,14 @@ from cableway.running.threads import run_to_end
 from cableway.secret_sources import SecretSources
 from cableway.settings import Settings, environment, read_settings
 from cableway.store.heartbeat import Heartbeat
-from cableway.store.port import Claimed, Ended, Held, RunRecord, RunResult, RunState, SpanRow
+from cableway.store.port import Claimed, Ended, Full, Held, RunRecord, RunResult, RunState, SpanRow
 from cableway.telemetry.run import RunTelemetry
 from cableway.telemetry.settings import TelemetrySettings
 
 __all__ = ["JobRequest", "run_job"]
+
+FULL_PAUSES_S = (0.5, 1, 2, 4, 8, 15, 15, 15)
+"""Seconds between two looks whether a run may begin, before it is left to a sweep."""
 
 log = logging.getLogger("cableway.job")
 
@@ -82,15 +85,11 @@ def run_opened(
 ) -> int:
     """Claim the run and run it; where another attempt holds it, *wait* for one lease and look again.
 
+    Where others of its pipeline have all places it is asked for during a minute, and then left to a sweep.
+
     *tell* is given the last line.
     """
-    asked_at = time.monotonic()
-    claim = opened.store.claim(opened.run_id)
-    if isinstance(claim, Held):
-        log.info("run %s is held by another attempt; waiting %.0f s", opened.run_id, claim.expires_in_s)
-        wait(claim.expires_in_s + 1)
-        asked_at = time.monotonic()
-        claim = opened.store.claim(opened.run_id)
+    asked_at, claim = _claim(opened, settings.execution, wait)
     match claim:
         case Claimed():
             stop = Stop()
@@ -99,8 +98,32 @@ def run_opened(
             return _Job(opened, claim, settings, variables, stop).run(asked_at, tell)
         case Held():
             return _nothing_to_do(opened.run_id, RunState.RUNNING, "another attempt holds it")
+        case Full():
+            opened.store.hand_back(opened.run_id)
+            why = "others of its pipeline are at work, and it waits for its turn"
+            return _nothing_to_do(opened.run_id, RunState.QUEUED, why)
         case Ended():
             return _nothing_to_do(opened.run_id, claim.state, "it has ended")
+
+
+def _claim(
+    opened: Opened, execution: str | None, wait: Callable[[float], object]
+) -> tuple[float, Claimed | Held | Full | Ended]:
+    """The claim, and the monotonic time just before it; where the run is held or full, after *wait*ing for a while."""
+    pauses_s = iter(FULL_PAUSES_S)
+    was_held = False
+    while True:
+        asked_at = time.monotonic()
+        claim = opened.store.claim(opened.run_id, external_id=execution)
+        if isinstance(claim, Held) and not was_held:
+            log.info("run %s is held by another attempt; waiting %.0f s", opened.run_id, claim.expires_in_s)
+            was_held, pause_s = True, claim.expires_in_s + 1
+        elif isinstance(claim, Full) and (pause := next(pauses_s, None)) is not None:
+            log.info("run %s waits for a place: others of its pipeline are at work", opened.run_id)
+            pause_s = pause
+        else:
+            return asked_at, claim
+        wait(pause_s)
 
 
 class _Job:
@@ -160,6 +183,7 @@ class _Job:
                 self._stop,
                 observers=self._telemetry.observers,
                 span_context=self._telemetry.span_context,
+                time_left_s=self._run.time_left_s,
                 watch=partial(Progress, interval_s=self._settings.progress_s),
             )
             worked = run_to_end(attempt.work())

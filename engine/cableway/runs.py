@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cableway.errors import OverlapError
+from cableway.errors import EXIT_RUN_FAILED, OverlapError, RunCancelledError, UnknownRunError
 from cableway.recording import MAX_KEY_LENGTH, Decision, NotRun, RecordedRun, Refused, RunRequest, recording
-from cableway.store.executor import AsyncExecutor, Sender, drive
+from cableway.store.executor import AsyncExecutor, Sender, Step, Steps, drive
+from cableway.store.ids import is_id
+from cableway.store.port import RunState
+from cableway.store.storable import storable_json, storable_text
 
 __all__ = [
     "MAX_KEY_LENGTH",
@@ -22,6 +25,8 @@ __all__ = [
     "RecordedRun",
     "Refused",
     "RunRequest",
+    "cancel_run",
+    "cancel_run_async",
     "record_many",
     "record_many_async",
     "record_run",
@@ -56,6 +61,37 @@ def record_run(sender: Sender, request: RunRequest) -> RecordedRun:
 async def record_run_async(executor: AsyncExecutor, request: RunRequest) -> RecordedRun:
     """The same for a program with an event loop."""
     return _the_run(await record_many_async(executor, [request]), request)
+
+
+def cancel_run(sender: Sender, run_id: str, *, by: str | None = None) -> RunState:
+    """Ask for the end of a run and its parts, for *by*, and return the state that it is in now.
+
+    One that nobody works on is ``cancelled`` with this. Whoever works on one hears of it at once, drains within its
+    grace and records it; until then it is ``cancelling``, and where nothing comes of that a sweep has its platform
+    end the container. One that had ended stays as it was. Raise `UnknownRunError`.
+    """
+    return drive(sender, _cancelling(run_id, by))
+
+
+async def cancel_run_async(executor: AsyncExecutor, run_id: str, *, by: str | None = None) -> RunState:
+    """The same for a program with an event loop."""
+    return await executor.drive(_cancelling(run_id, by))
+
+
+def _cancelling(run_id: str, by: str | None) -> Steps[RunState]:
+    problem = RunCancelledError("the run was cancelled before anybody worked on it").problem()
+    rows = []
+    if is_id(run_id):
+        parameters = {
+            "run_id": run_id,
+            "cancelled_by": None if by is None else storable_text(by),
+            "problem": storable_json(problem),
+            "exit_code": EXIT_RUN_FAILED,
+        }
+        rows = yield Step("cancel_run", parameters)
+    if not rows:
+        raise UnknownRunError(f"no run {storable_text(run_id)[:80]!r}")
+    return RunState(rows[0]["state"])
 
 
 def _the_run(decisions: Sequence[Decision], request: RunRequest) -> RecordedRun:

@@ -116,8 +116,20 @@ class Settings:
     """Seconds between two lines on how far a run is (``CABLEWAY_PROGRESS_S``); 0: none, and no table on a terminal."""
     blocs: tuple[str, ...] = ()
     """Modules that bring bloc types (``CABLEWAY_BLOCS``, by comma)."""
+    execution: str | None = None
+    """What the platform calls this execution (``CABLEWAY_EXECUTION_ID``, else by the platform's own variables)."""
+    max_launching: int = 10
+    """Containers that may be starting at once (``CABLEWAY_MAX_LAUNCHING``)."""
+    launch_deadline_s: float = 3600.0
+    """Seconds after which a run that cannot be launched has failed (``CABLEWAY_LAUNCH_DEADLINE_S``)."""
+    launch_start_s: float = 600.0
+    """Seconds within which a launched container must claim its run (``CABLEWAY_LAUNCH_START_S``)."""
     secrets: tuple[str, ...] = ("env:", "file:")
     """Where secrets are looked for, in order (``CABLEWAY_SECRETS``, by comma)."""
+    unsigned_hooks: bool = False
+    """Whether webhooks with ``auth: none`` are taken, from anybody who asks (``CABLEWAY_UNSIGNED_HOOKS``)."""
+    launcher: str | None = None
+    """What starts containers (``CABLEWAY_LAUNCHER``); None: the place decides."""
     otel_variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """``OTEL_*`` and our own of telemetry as they are; headers among them may hold credentials."""
 
@@ -152,7 +164,13 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         ),
         progress_s=known.seconds("CABLEWAY_PROGRESS_S", default=30.0),
         blocs=known.words("CABLEWAY_BLOCS"),
+        execution=_execution(known),
+        max_launching=known.whole("CABLEWAY_MAX_LAUNCHING", default=10, at_most=10_000),
+        launch_deadline_s=known.seconds("CABLEWAY_LAUNCH_DEADLINE_S", default=3600.0),
+        launch_start_s=known.seconds("CABLEWAY_LAUNCH_START_S", default=600.0),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),
+        unsigned_hooks=known.switch("CABLEWAY_UNSIGNED_HOOKS", default=False),
+        launcher=known.text("CABLEWAY_LAUNCHER"),
         otel_variables=known.beginning("OTEL_", "CABLEWAY_TELEMETRY_", "CABLEWAY_LOCAL_SPANS"),
     )
 
@@ -238,6 +256,24 @@ def _database(known: _Variables) -> DatabaseSettings | None:
         lock_timeout_s=known.seconds("DATABASE_LOCK_TIMEOUT_S", default=10.0),
         prepare_threshold=5 if known.switch("DATABASE_PREPARE", default=False) else None,
     )
+
+
+def _execution(known: _Variables) -> str | None:
+    """What stays the same when the platform repeats this execution."""
+    given = known.text("CABLEWAY_EXECUTION_ID")
+    if given is not None:
+        return given
+    for kind, variable in (("batch", "AWS_BATCH_JOB_ID"), ("containerapp", "CONTAINER_APP_JOB_EXECUTION_NAME")):
+        if known.text(variable) is not None:
+            return f"{kind}:{known.text(variable)}"
+    if (execution := known.text("CLOUD_RUN_EXECUTION")) is not None:
+        return f"cloudrun:{execution}/{known.text('CLOUD_RUN_TASK_INDEX') or 0}"
+    if (metadata := known.text("ECS_CONTAINER_METADATA_URI_V4")) is not None:
+        # Its last part is the task's id, and then the container's.
+        return f"ecs:{metadata.rstrip('/').rpartition('/')[2].partition('-')[0]}"
+    if known.text("KUBERNETES_SERVICE_HOST") is not None and (pod := known.text("HOSTNAME")) is not None:
+        return f"kubernetes:{pod}"
+    return None
 
 
 def _parse_url(url: str) -> dict[str, str | None]:

@@ -74,6 +74,18 @@ RUNS = (
         "[Secrets](secrets.md) has more.",
     ),
     Variable(
+        "CABLEWAY_EXECUTION_ID",
+        "",
+        "What the platform calls this execution, the same when it repeats it: the default key of `python -m cableway "
+        "run NAME`, and the attempt's external id. Unset: the job id of AWS Batch, the task id of ECS, the execution of "
+        "Cloud Run or of a container app, or the pod's name on Kubernetes.",
+    ),
+    Variable("CABLEWAY_MAX_LAUNCHING", "10", "Containers that may be starting at once, over all who launch."),
+    Variable(
+        "CABLEWAY_LAUNCH_DEADLINE_S", "3600", "Seconds after which a run has failed that no launch could start."
+    ),
+    Variable("CABLEWAY_LAUNCH_START_S", "600", "Seconds within which a launched container must claim its run."),
+    Variable(
         "CABLEWAY_FILE_ROOT",
         "",
         "Folder below which blocs may read files, links followed; without it anywhere but in the system's own places.",
@@ -100,6 +112,19 @@ RUNS = (
         "CABLEWAY_PROGRESS_S",
         "30",
         "Seconds between two lines on how far a run is; 0: none, and no table on a terminal.",
+    ),
+)
+SERVICE = (
+    Variable(
+        "CABLEWAY_UNSIGNED_HOOKS",
+        "0",
+        "1 takes webhooks whose trigger says `auth: none`, from anybody who can reach the server.",
+    ),
+    Variable(
+        "CABLEWAY_LAUNCHER",
+        "",
+        "What starts containers: `local`, processes on this machine, which is what `cableway serve` does without it; "
+        "`none`: runs are recorded, and another service's sweep starts them.",
     ),
 )
 TELEMETRY = (
@@ -145,6 +170,7 @@ GROUPS = {
     "The state database": DATABASE,
     "Logging": LOGGING,
     "Runs": RUNS,
+    "Service": SERVICE,
     "Telemetry": TELEMETRY,
 }
 VARIABLES = {variable.name: variable for group in GROUPS.values() for variable in group}

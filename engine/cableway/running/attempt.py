@@ -59,7 +59,8 @@ class Worked:
 class Attempt:
     """Runs an assembled pipeline under a lease, until it is through or *stop* says otherwise.
 
-    *watch* is entered, with the flow, while items are on their way.
+    *watch* is entered, with the flow, while items are on their way. *time_left_s* is what earlier attempts have left
+    of the run's timeout.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Attempt:
         observers: Sequence[Observer] = (),
         span_context: Callable[[WorkItem], tuple[str, str] | None] | None = None,
         clock: Clock | None = None,
+        time_left_s: float | None = None,
         watch: Callable[[ETLPipeline], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._assembly = assembly
@@ -86,6 +88,7 @@ class Attempt:
         self._body: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None
         self._closing: asyncio.Timeout | None = None
+        self._time_left_s = time_left_s
         self._deadline: float | None = None
         self.pipeline = ETLPipeline(
             assembly.config(),
@@ -98,7 +101,7 @@ class Attempt:
     async def work(self) -> Worked:
         """Open the blocs, let the items through, close the blocs, and say how it went."""
         loop = asyncio.get_running_loop()
-        timeout_s = self._settings.timeout_s
+        timeout_s = self._settings.timeout_s if self._time_left_s is None else self._time_left_s
         self._deadline = None if timeout_s is None else loop.time() + timeout_s
         opened: list[Bloc] = []
         self._body = loop.create_task(self._open_and_flow(opened))

@@ -50,17 +50,19 @@ def open_run(request: JobRequest, settings: Settings) -> Opened:
 
     database = settings.state_database
     store = PostgresRunStore(database)
-    run_id = request.run_id if request.run_id is not None else _recorded(request, store)
+    run_id = request.run_id if request.run_id is not None else _recorded(request, store, settings.execution)
     return Opened(store, lambda: PostgresRunStore(database, patience_s=0), run_id)
 
 
-def _recorded(request: JobRequest, store: object) -> str:
+def _recorded(request: JobRequest, store: object, execution: str | None) -> str:
     from cableway.runs import RunRequest, record_run
     from cableway.store.postgres import PostgresRunStore
 
     if request.pipeline is None or not isinstance(store, PostgresRunStore):
         raise UsageError("which run? Give a run id, or the name of a pipeline")
-    wanted = RunRequest(pipeline=request.pipeline, texts=request.parameters, key=request.key)
+    # What the platform repeats is the same run, unless somebody says otherwise.
+    key = request.key or (None if execution is None else f"execution:{execution}")
+    wanted = RunRequest(pipeline=request.pipeline, texts=request.parameters, key=key)
     return record_run(store.session, wanted).run_id
 
 

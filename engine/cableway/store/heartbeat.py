@@ -1,14 +1,15 @@
 """
 A run's heartbeat: renews the lease from a thread, and says when it must be taken for lost.
 
-Nothing starts before the first beat is due, so a short run pays for one sleeping thread. Then a second
-thread beats over a connection of its own, while the first one watches the clock: a beat that hangs
-cannot keep the attempt from fencing itself off before another one may take over.
+For a second nothing starts, so a short run pays for one sleeping thread. Then a second thread beats over a
+connection of its own and hears there when somebody asks for the run's end, while the first one watches the
+clock: a beat that hangs cannot keep the attempt from fencing itself off before another one may take over.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +19,15 @@ from cableway.store.port import Lease, RunStore
 
 log = logging.getLogger("cableway.job")
 
+FIRST_BEAT_S = 1.0
+"""Seconds after which an attempt begins to beat and to listen, if its lease does not ask for it sooner."""
+
 LONGEST_MARGIN_S = 10.0
 """Seconds before the lease runs out at which an attempt that cannot renew it gives up."""
 
 
 class Heartbeat:
-    """Beats every quarter of the lease's time to live, from `start` to `stop`.
+    """Beats every quarter of the lease's time to live, from a second after `start` to `stop`.
 
     *open_store* makes the store to beat over, when the first beat is due. *on_lost* is called once, at
     the latest a margin before the lease runs out (10 s, or a sixth of a short lease); *on_cancel*
@@ -49,6 +53,7 @@ class Heartbeat:
         # Counted from before the request: the server's own clock began later, so ours runs out first.
         self._renewed_at = time.monotonic() if taken_at is None else taken_at
         self._stopped = threading.Event()
+        self._stopper, self._stopping = socket.socketpair()
         self._lost = threading.Event()
         self._losing = threading.Lock()
         self._cancel_seen = False
@@ -69,12 +74,18 @@ class Heartbeat:
 
         A beat that is on its way is left behind; it cannot outlive the process.
         """
-        self._stopped.set()
+        self._end()
         if self._watcher.ident is not None and self._watcher is not threading.current_thread():
             self._watcher.join()
 
+    def _end(self) -> None:
+        self._stopped.set()
+        self._stopper.close()  # which the other end can read
+
     def _watch(self) -> None:
-        if self._stopped.wait(max(0.0, self._renewed_at + self._every_s - time.monotonic())):
+        first_s = min(self._every_s, FIRST_BEAT_S)
+        if self._stopped.wait(max(0.0, self._renewed_at + first_s - time.monotonic())):
+            self._stopping.close()
             return
         self._beater = threading.Thread(target=self._beat_until_stopped, name="cableway-heartbeat", daemon=True)
         self._beater.start()
@@ -92,15 +103,15 @@ class Heartbeat:
                 try:
                     store = store or self._open_store()
                     self._beat(store)
-                    wait_s = self._every_s
+                    store.hear(self._lease, self._stopping.fileno(), self._every_s)
                 except LeaseLostError as error:
                     self._lose(str(error))
                     return
                 except CablewayError as error:
                     log.warning("a heartbeat of run %s failed: %s", self._lease.run_id, error)
-                    wait_s = min(1.0, self._every_s / 4)
-                self._stopped.wait(wait_s)
+                    self._stopped.wait(min(1.0, self._every_s / 4))
         finally:
+            self._stopping.close()
             if store is not None:
                 store.close()
 
@@ -117,6 +128,6 @@ class Heartbeat:
             if self._stopped.is_set():
                 return
             self._lost.set()
-            self._stopped.set()
+            self._end()
         log.error("run %s: %s", self._lease.run_id, reason)
         self._on_lost()

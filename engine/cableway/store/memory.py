@@ -8,6 +8,7 @@ became of one stands in its `MemoryRun`.
 from __future__ import annotations
 
 import itertools
+import select
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,7 @@ class MemoryRun:
     spans: dict[str, SpanRow] = field(default_factory=dict[str, SpanRow])
     cursor: JsonObject | None = None
     result: RunResult | None = None
+    begun_at: float = 0.0
     expires_at: float = 0.0
 
 
@@ -134,12 +136,24 @@ class MemoryRunStore:
             if run.state is not RunState.CANCELLING:
                 run.state = RunState.RUNNING
             attempt = MemoryAttempt(attempt=len(run.attempts) + 1, token=next(self._tokens), external_id=external_id)
+            run.begun_at = run.begun_at if run.attempts else self._clock()
             run.attempts.append(attempt)
             run.trace_id = trace_id or run.trace_id
             ttl_s = run.definition.settings.lease_ttl_s
             run.expires_at = self._clock() + ttl_s
             lease = Lease(run_id=run_id, attempt=attempt.attempt, token=attempt.token, ttl_s=ttl_s)
             return Claimed(lease=lease, run=_record(run, self._cursors.get(run.line)))
+
+    def hand_back(self, run_id: str) -> None:
+        """As `RunStore.hand_back`."""
+        with self._lock:
+            run = self._run(run_id)
+            if run.state is RunState.LAUNCHING:
+                run.state = RunState.QUEUED
+
+    def hear(self, lease: Lease, stopped: int, timeout_s: float) -> None:
+        """As `RunStore.hear`; nothing is heard, and the time is waited out."""
+        select.select([stopped], [], [], timeout_s)
 
     def beat(self, lease: Lease) -> Beat:
         """As `RunStore.beat`."""
@@ -192,15 +206,28 @@ class MemoryRunStore:
         """As `RunStore.finish`."""
         with self._lock:
             run = self._run(lease.run_id)
-            if run.attempts[-1].token == lease.token and run.state is result.state:
+            if run.attempts[-1].token == lease.token and run.attempts[-1].state is result.state:
                 return
             run = self._held(lease)
-            run.state = run.attempts[-1].state = result.state
+            run.state = self._next_state(run, result)
+            run.attempts[-1].state = result.state
             run.result = run.attempts[-1].result = result
             run.trace_id = result.trace_id or run.trace_id
 
     def close(self) -> None:
         """As `RunStore.close`; the runs stay."""
+
+    def _next_state(self, run: MemoryRun, result: RunResult) -> RunState:
+        if run.state is RunState.CANCELLING:
+            given_up = result.state in {RunState.INTERRUPTED, RunState.CRASHED}
+            return RunState.CANCELLED if given_up else result.state
+        left_s = self._time_left_s(run)
+        again = len(run.attempts) < run.definition.settings.attempts and (left_s is None or left_s > 0)
+        return RunState.QUEUED if result.may_pass and again else result.state
+
+    def _time_left_s(self, run: MemoryRun) -> float | None:
+        timeout_s = run.definition.settings.timeout_s
+        return None if timeout_s is None else run.begun_at + timeout_s - self._clock()
 
     def _run(self, run_id: str) -> MemoryRun:
         run = self.runs.get(run_id)

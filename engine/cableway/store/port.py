@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from cableway.definition import JsonObject
+from cableway.errors import EXIT_BUG
 
 
 class RunState(StrEnum):
@@ -66,6 +67,8 @@ class RunRecord:
     tracestate: str | None = None
     trace_id: str | None = None
     cursor: JsonObject | None = None
+    time_left_s: float | None = None
+    """Seconds until its timeout, which counts from its first attempt on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,11 @@ class Held:
     """Another live attempt holds the run; its lease runs out in ``expires_in_s`` unless it beats."""
 
     expires_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Full:
+    """Nobody works on the run, and it may not begin yet: others of its pipeline have all places, or hold its line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +182,13 @@ class RunResult:
     trace_id: str | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt could end otherwise, so that the run's policy may have one made."""
+        if self.state not in {RunState.FAILED, RunState.CRASHED}:
+            return self.state is RunState.INTERRUPTED
+        return self.exit_code == EXIT_BUG or bool(self.problem and self.problem.get("retryable"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
@@ -187,8 +202,19 @@ class RunStore(Protocol):
 
     def claim(
         self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
-    ) -> Claimed | Held | Ended:
+    ) -> Claimed | Held | Full | Ended:
         """Take the run's lease if it is free or has run out. Raise `UnknownRunError` when there is no such run."""
+        ...
+
+    def hand_back(self, run_id: str) -> None:
+        """Let a run that was launched and is `Full` wait for its turn again."""
+        ...
+
+    def hear(self, lease: Lease, stopped: int, timeout_s: float) -> None:
+        """Return when somebody asks for the end of the run, if that can be heard; else after *timeout_s* seconds.
+
+        At once when the descriptor *stopped* can be read. What was asked for, `beat` says.
+        """
         ...
 
     def beat(self, lease: Lease) -> Beat:
@@ -219,7 +245,10 @@ class RunStore(Protocol):
         ...
 
     def finish(self, lease: Lease, result: RunResult) -> None:
-        """Write the outcome and give up the lease."""
+        """Write the outcome and give up the lease.
+
+        Where it may pass and the run has attempts and time left, the run is queued for the next one.
+        """
         ...
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cableway.definition import JsonObject
 from cableway.errors import LeaseLostError, UnknownRunError
@@ -23,6 +23,7 @@ from cableway.store.port import (
     Claimed,
     DeadLetter,
     Ended,
+    Full,
     Held,
     Lease,
     RunRecord,
@@ -35,8 +36,13 @@ from cableway.store.session import Session
 from cableway.store.storable import storable_json, storable_text
 from cableway.store.versions import SCHEMA_NUMBER, check_number
 
+if TYPE_CHECKING:
+    from cableway.store.hearing import Ear
+
 SPANS_PER_RUN = 2_000
 """Spans that are kept of a run."""
+
+_OPEN = frozenset({RunState.QUEUED, RunState.LAUNCHING, RunState.INTERRUPTED, RunState.CRASHED})
 
 
 class PostgresRunStore:
@@ -53,10 +59,11 @@ class PostgresRunStore:
         self.session = Session(settings, patience_s=patience_s)
         self._settings = settings
         self._spans_per_run = spans_per_run
+        self._ear: Ear | None = None
 
     def claim(
         self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
-    ) -> Claimed | Held | Ended:
+    ) -> Claimed | Held | Full | Ended:
         """As `RunStore.claim`; `SchemaVersionError` where the schema is another version's: then nothing is taken."""
         row = self._claim_row(run_id, trace_id, external_id)
         check_number(row["schema_number"], self._settings)
@@ -66,9 +73,21 @@ class PostgresRunStore:
             state = RunState(row["state"])
             if state in {RunState.RUNNING, RunState.CANCELLING}:
                 return Held(expires_in_s=row["expires_in_s"])
-            return Ended(state=state)
+            return Full() if state in _OPEN else Ended(state=state)
         lease = Lease(run_id=run_id, attempt=row["attempt"], token=row["lease_token"], ttl_s=row["lease_ttl_s"])
         return Claimed(lease=lease, run=_run_record(run_id, row))
+
+    def hand_back(self, run_id: str) -> None:
+        """As `RunStore.hand_back`."""
+        self.session.rows("hand_back", run_id=run_id)
+
+    def hear(self, lease: Lease, stopped: int, timeout_s: float) -> None:
+        """As `RunStore.hear`; behind a pooler that shares connections nothing is heard, and the time is waited out."""
+        if self._ear is None:
+            from cableway.store.hearing import Ear  # a short run never listens
+
+            self._ear = Ear(self.session, "hear_cancels")
+        self._ear.wait(timeout_s, stopped, lambda said: said.endswith(lease.run_id))
 
     def beat(self, lease: Lease) -> Beat:
         """As `RunStore.beat`."""
@@ -112,6 +131,7 @@ class PostgresRunStore:
             "finish",
             lease,
             state=result.state.value,
+            may_pass=result.may_pass,
             exit_code=result.exit_code,
             counts=storable_json(dict(result.counts)),
             rows_in=result.rows_in,
@@ -132,6 +152,7 @@ class PostgresRunStore:
             raise self._unknown(run_id)
         return self.session.rows(
             "claim",
+            (Step("lock_place", {"run_id": run_id}),),
             run_id=run_id,
             trace_id=trace_id,
             external_id=None if external_id is None else storable_text(external_id),
@@ -176,4 +197,5 @@ def _run_record(run_id: str, row: Row) -> RunRecord:
         tracestate=row["tracestate"],
         trace_id=row["trace_id"],
         cursor=row["cursor"],
+        time_left_s=row["time_left_s"],
     )

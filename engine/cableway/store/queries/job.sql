@@ -1,16 +1,31 @@
 -- What a job sends while it works on a run: claim, beat, checkpoint, record.
 
+-- name: lock_place
+-- Who claims a run that has no place yet counts those who have one, and nobody else does meanwhile.
+SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), hashtext(pipeline) & 127)
+FROM {s}.runs WHERE run_id = %(run_id)s AND overlap <> 'allow' AND NOT has_place
+
 -- name: claim
 -- A run's lease if it is free or has run out, with all that the job needs, in one round trip; nothing is taken
--- from a schema of another version. The row is locked first, so that who comes second sees what the first one did.
+-- from a schema of another version, nor where others of the pipeline have all its places, or hold the run's line.
+-- The row is locked first, so that who comes second sees what the first one did.
 WITH asked AS (
     SELECT * FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
 ), free AS (
-    SELECT run_id, attempt FROM asked
+    SELECT run_id, attempt FROM asked AS a
     WHERE (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
-      AND (state IN ('queued', 'launching', 'interrupted', 'crashed')
-           OR state IN ('running', 'cancelling')
-              AND (lease_expires_at IS NULL OR lease_expires_at <= clock_timestamp()))
+      AND (a.state IN ('queued', 'launching', 'interrupted', 'crashed')
+           OR a.state IN ('running', 'cancelling')
+              AND (a.lease_expires_at IS NULL OR a.lease_expires_at <= clock_timestamp()))
+      AND (a.has_place OR a.overlap = 'allow'
+           OR (SELECT count(*) FROM {s}.runs AS r
+               WHERE r.pipeline = a.pipeline AND r.overlap_key = a.overlap_key AND r.has_place
+                 AND r.state IN ('queued', 'launching', 'running', 'cancelling')
+                 AND r.overlap <> 'allow') < a.concurrency)
+      AND (a.part IS NOT NULL OR NOT EXISTS (
+           SELECT FROM {s}.runs AS r
+           WHERE r.line = a.line AND r.state IN ('running', 'cancelling') AND r.run_id <> a.run_id AND r.part IS NULL
+             AND r.lease_expires_at > clock_timestamp()))
 ), taken AS (
     UPDATE {s}.runs AS r
     SET state = CASE WHEN r.state = 'cancelling' THEN 'cancelling' ELSE 'running' END,
@@ -20,7 +35,8 @@ WITH asked AS (
         claim_id = %(claim_id)s,
         trace_id = coalesce(%(trace_id)s, r.trace_id),
         started_at = coalesce(r.started_at, clock_timestamp()),
-        ended_at = NULL
+        ended_at = NULL, exit_code = NULL, error = NULL, has_place = true, not_before = NULL,
+        launching_since = NULL, launch_failures = 0, failing_since = NULL
     FROM free WHERE r.run_id = free.run_id
     RETURNING r.*
 ), overtaken AS (
@@ -32,18 +48,20 @@ WITH asked AS (
     SELECT run_id, attempt, 'running', lease_token, %(external_id)s, %(trace_id)s, clock_timestamp() FROM taken
     ON CONFLICT (run_id, attempt) DO UPDATE
     SET state = excluded.state, lease_token = excluded.lease_token, trace_id = excluded.trace_id,
-        started_at = excluded.started_at, external_id = coalesce(excluded.external_id, a.external_id)
+        started_at = excluded.started_at, external_id = coalesce(a.external_id, excluded.external_id), ended_at = NULL, reason = NULL
 ), answer AS (
     SELECT a.*, t.run_id IS NOT NULL
              OR (a.claim_id = %(claim_id)s AND a.state IN ('running', 'cancelling')) AS claimed,
            coalesce(t.state, a.state) AS state_now,
            coalesce(t.attempt, a.attempt) AS attempt_now,
            coalesce(t.lease_token, a.lease_token) AS token_now,
-           coalesce(t.trace_id, a.trace_id) AS trace_id_now
+           coalesce(t.trace_id, a.trace_id) AS trace_id_now,
+           coalesce(t.started_at, a.started_at) + a.timeout_s * interval '1 second' AS ends_by
     FROM asked AS a LEFT JOIN taken AS t ON true
 )
 SELECT m.number AS schema_number, a.run_id IS NOT NULL AS known, a.claimed, a.state_now AS state,
        greatest(extract(epoch FROM a.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s,
+       extract(epoch FROM a.ends_by - clock_timestamp())::float8 AS time_left_s,
        a.attempt_now AS attempt, a.token_now AS lease_token, a.lease_ttl_s, a.pipeline, a.version, a.parameters,
        a.line::text AS line, a.key, a.scheduler_name, a.trigger_name, a.traceparent, a.tracestate,
        a.trace_id_now AS trace_id,
@@ -109,19 +127,45 @@ WITH held AS (
 )
 SELECT true AS held FROM held
 
+-- name: hand_back
+-- A run that was launched and could not begin waits for its turn again; its next launch has another name.
+WITH freed AS (
+    UPDATE {s}.runs SET state = 'queued', has_place = started_at IS NOT NULL, attempt = attempt + 1,
+                          launching_since = NULL
+    WHERE run_id = %(run_id)s AND state = 'launching'
+    RETURNING run_id, attempt
+)
+UPDATE {s}.attempts AS a SET state = 'failed', reason = 'others had all places', ended_at = clock_timestamp()
+FROM freed WHERE a.run_id = freed.run_id AND a.attempt = freed.attempt AND a.state = 'launching'
+
 -- name: finish
--- The outcome of an attempt: run, attempt and stages at once, and the lease is given up. Asked again because the
--- answer was lost, it finds what it wrote.
+-- The outcome of an attempt: run, attempt and stages at once, and the lease is given up. Where the outcome may pass and
+-- the run has attempts and time left, it waits for the next one and keeps its place. Asked again because the answer
+-- was lost, it finds what it wrote.
 WITH asked AS (
-    SELECT run_id, attempt, state, lease_token FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
+    SELECT * FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
 ), held AS (
-    SELECT run_id, attempt FROM asked WHERE lease_token = %(token)s AND state IN ('running', 'cancelling')
+    SELECT a.run_id, a.attempt, a.pipeline, a.overlap_key, t.tries,
+           CASE WHEN a.state = 'cancelling' AND %(state)s IN ('interrupted', 'crashed') THEN 'cancelled'
+                WHEN a.state = 'running' AND %(may_pass)s AND t.tries < a.max_attempts
+                     AND (a.timeout_s IS NULL
+                          OR clock_timestamp() < a.started_at + a.timeout_s * interval '1 second') THEN 'queued'
+                ELSE %(state)s END AS next_state,
+           least(a.backoff_max_s, a.backoff_initial_s * a.backoff_factor ^ least(t.tries - 1, 64))
+               * (0.5 + random() / 2) * interval '1 second' AS pause
+    FROM asked AS a
+    CROSS JOIN LATERAL (
+        SELECT count(*)::integer AS tries FROM {s}.attempts AS t
+        WHERE t.run_id = a.run_id AND t.started_at IS NOT NULL) AS t
+    WHERE a.lease_token = %(token)s AND a.state IN ('running', 'cancelling')
 ), ended AS (
     UPDATE {s}.runs AS r
-    SET state = %(state)s, exit_code = %(exit_code)s, counts = %(counts)s::jsonb, rows_in = %(rows_in)s,
+    SET state = held.next_state, exit_code = %(exit_code)s, counts = %(counts)s::jsonb, rows_in = %(rows_in)s,
         rows_out = %(rows_out)s, spans_dropped = %(spans_dropped)s, outputs = %(outputs)s::jsonb,
         error = %(problem)s::jsonb, trace_id = coalesce(%(trace_id)s, r.trace_id),
-        lease_expires_at = NULL, ended_at = clock_timestamp()
+        lease_expires_at = NULL, has_place = held.next_state = 'queued',
+        not_before = CASE WHEN held.next_state = 'queued' THEN clock_timestamp() + held.pause END,
+        ended_at = CASE WHEN held.next_state <> 'queued' THEN clock_timestamp() END
     FROM held WHERE r.run_id = held.run_id
 ), attempted AS (
     UPDATE {s}.attempts AS a
@@ -136,7 +180,15 @@ WITH asked AS (
     FROM held, jsonb_to_recordset(%(stages)s::jsonb) AS s (
         position integer, stage text, bloc text, lane text, items bigint, rows bigint, failed bigint, skipped bigint,
         retries bigint, work_s float8, wait_s float8, blocked_s float8, workers integer)
+), given_back AS (
+    DELETE FROM {s}.limit_slots AS l USING held WHERE l.run_id = held.run_id
+), told AS (
+    SELECT pg_notify('cableway_launch', {schema}) FROM held
+    WHERE EXISTS (SELECT FROM {s}.runs AS r
+                  WHERE r.pipeline = held.pipeline AND r.overlap_key = held.overlap_key
+                    AND r.state = 'queued' AND r.run_id <> held.run_id)
 )
-SELECT true AS held FROM held
+SELECT true AS held, (SELECT count(*) FROM told) AS told FROM held
 UNION ALL
-SELECT true FROM asked WHERE lease_token = %(token)s AND state = %(state)s
+SELECT true, 0 FROM asked AS a JOIN {s}.attempts AS t ON t.run_id = a.run_id AND t.attempt = a.attempt
+WHERE a.lease_token = %(token)s AND t.lease_token = %(token)s AND t.state = %(state)s

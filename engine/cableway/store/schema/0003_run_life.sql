@@ -34,8 +34,14 @@ COMMENT ON COLUMN runs.cancelled_by IS 'who asked for its end, as far as they sa
 -- The runs of a pipeline and key that are open, in their order: those who have a place, and those who wait for one.
 CREATE INDEX runs_places ON runs (pipeline, overlap_key, has_place, created_at, run_id)
     WHERE state IN ('queued', 'launching', 'running', 'cancelling');
+-- What the sweep looks at of those that are queued, however many wait for their turn.
+CREATE INDEX runs_queued_late ON runs (run_id)
+    WHERE state = 'queued' AND (failing_since IS NOT NULL OR has_place);
+CREATE INDEX runs_queued_until ON runs (not_before) WHERE state = 'queued' AND not_before IS NOT NULL;
 
 ALTER TABLE attempts ADD COLUMN stop_asked_at timestamptz;
+CREATE INDEX attempts_to_stop ON attempts (run_id)
+    WHERE state = 'cancelled' AND started_at IS NULL AND stop_asked_at IS NULL;
 COMMENT ON COLUMN attempts.stop_asked_at IS 'when the platform was asked to end its container';
 
 -- Limits that runs share, whatever pipelines they are of.
