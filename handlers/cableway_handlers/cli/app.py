@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from cableway_handlers.cli import definition_commands, project_commands, run_commands, service_commands
+from cableway_handlers.cli import (
+    definition_commands,
+    key_commands,
+    project_commands,
+    run_commands,
+    service_commands,
+)
 
 app = typer.Typer(
     name="cableway",
@@ -14,5 +20,5 @@ app = typer.Typer(
     rich_markup_mode=None,  # its boxes cost more than all else that help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (project_commands, run_commands, definition_commands, service_commands):
+for commands in (project_commands, run_commands, definition_commands, key_commands, service_commands):
     commands.add_to(app)
