@@ -18,6 +18,7 @@ from starlette.routing import Match
 
 from cableway.catalog import Catalog
 from cableway.errors import CablewayError, Fault, UnavailableError
+from cableway.settings import read_settings
 from cableway_handlers.api import openapi, reference_page
 from cableway_handlers.api.access import Gate, signed_in
 from cableway_handlers.api.asgi import PROBLEM, Application, ClientGoneError, problem_body, problem_headers
@@ -84,7 +85,8 @@ def create_app(
         scheduler_state=scheduler_state,
     )
     app = create_resources(office, gate)
-    route = HookRoute(register=desk.hooks, launch=launches.add, environment=environment, limits=limits or Limits())
+    usual = Limits(unsigned=read_settings(environment).unsigned_hooks)
+    route = HookRoute(register=desk.hooks, launch=launches.add, environment=environment, limits=limits or usual)
     return Front(app, route, gate, leaving)
 
 

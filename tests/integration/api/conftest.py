@@ -55,11 +55,11 @@ class Database:
         with psycopg.connect(self.conninfo) as connection:
             connection.execute(statement.encode(), values)
 
-    def add_hook(
-        self, name: str, *secrets: str, pipeline: str = "orders", enabled: bool = True, **config: Any
-    ) -> None:
+    def add_hook(self, name: str, *secrets: str, pipeline: str = "orders", enabled: bool = True, **config: Any) -> None:
         with DatabaseStorage(DatabaseSettings(url=self.conninfo)) as storage:
-            storage.create_trigger(name, pipeline, kind="webhook", config={"secrets": list(secrets), **config}, enabled=enabled)
+            storage.create_trigger(
+                name, pipeline, kind="webhook", config={"secrets": list(secrets), **config}, enabled=enabled
+            )
 
     def add_pipeline(self) -> None:
         with DatabaseStorage(DatabaseSettings(url=self.conninfo)) as storage:

@@ -28,6 +28,7 @@ MAX_FIELDS = 1000
 """Fields of a form."""
 
 _log = logging.getLogger("cableway.api")
+_SLACKS_TYPE, _SLACKS_CHALLENGE = parse_path("$.type"), parse_path("$.challenge")
 _OWN_KEYS: Mapping[str, tuple[Path, ...]] = {
     "stripe": (parse_path("$.id"),),
     "slack": (parse_path("$.event_id"),),
@@ -77,6 +78,13 @@ class Hook:
         # Nothing sent is nothing said: schema and parameters decide whether that will do.
         return Scene(strict_json.parse(sent.body) if sent.body else {}, sent.headers)
 
+    def challenge(self, scene: Scene) -> str | None:
+        """What Slack wants back when it is told the hook's address."""
+        if self.trigger.auth != "slack" or _SLACKS_TYPE.find(scene) != "url_verification":
+            return None
+        found = _SLACKS_CHALLENGE.find(scene)
+        return found if isinstance(found, str) else None
+
     def check(self, scene: Scene) -> None:
         """Raise `InvalidRequestError` unless the payload fits the trigger's schema."""
         if self.trigger.body_schema is None:
@@ -109,9 +117,10 @@ class Hook:
     def mapped(self, scene: Scene) -> Mapped:
         """The run's parameters, not yet checked. Raise `PayloadError` where the payload cannot be any."""
         if not self.mapping:
-            if not isinstance(scene.payload, dict):
+            payload: object = scene.payload
+            if not isinstance(payload, dict):
                 raise PayloadError("The body must be a JSON object: its members are the run's parameters.")
-            members = cast("Mapping[str, Any]", scene.payload)
+            members = cast("Mapping[str, Any]", payload)
             if self.takes_forms and all(isinstance(value, str) for value in members.values()):
                 return Mapped(parameters={}, texts=members)
             return Mapped(parameters=members, texts={})

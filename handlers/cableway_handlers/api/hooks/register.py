@@ -182,8 +182,8 @@ class HookDesk:
 
     async def tidy(self) -> None:
         """Forget keys that were remembered for long enough, and records that are too old or too many."""
-        for statement in ("forget_keys", "drop_delivery_records"):
-            await self._ask(lambda executor, name=statement: executor.rows(name))
+        await self._ask(lambda executor: executor.rows("forget_keys"))
+        await self._ask(lambda executor: executor.rows("drop_delivery_records"))
 
     async def _in_time(self, answer: Awaitable[_Result]) -> _Result:
         try:

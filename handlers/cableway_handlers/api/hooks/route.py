@@ -146,10 +146,9 @@ class HookRoute:
         if hook.rates is not None and (wait_s := hook.rates.wait_s("")):
             raise TooManyRequestsError(wait_s)
         scene = hook.scene(visit.media_type, visit.sent)
-        if hook.trigger.auth == "slack" and isinstance(scene.payload, dict):
-            challenge = scene.payload.get("challenge")
-            if scene.payload.get("type") == "url_verification" and isinstance(challenge, str):
-                return _Answer(200, {"challenge": challenge}, {})
+        challenge = hook.challenge(scene)
+        if challenge is not None:
+            return _Answer(200, {"challenge": challenge}, {})
         identity = hook.identity(claim, visit.sent, scene)
         visit.key = identity
         # Without anything to tell it by, each delivery is another one; ours is told from its own repetition.
