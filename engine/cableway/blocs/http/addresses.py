@@ -131,10 +131,9 @@ def parsed(text: str) -> URL:
         raise _refused("holds a user or a password; say them under 'auth'")
     if port is not None and not 0 < port < 65536:
         raise _refused("names a port that there is not")
-    if reason := host_fault(url.raw_host.decode("ascii", "replace")) or host_fault(
-        other.raw_host.decode("ascii", "replace")
-    ):
-        raise _refused(reason)
+    for host in (url.raw_host.decode("ascii", "replace"), other.raw_host.decode("ascii", "replace")):
+        if reason := host_fault(host, spelled_plainly=text.isascii()):
+            raise _refused(reason)
     return url.copy_with(fragment=None)
 
 
@@ -147,8 +146,11 @@ def url_fault(text: str) -> str | None:
     return None
 
 
-def host_fault(host: str) -> str | None:
-    """What is wrong with *host*, which is a name, an IPv4 address or an IPv6 address without brackets."""
+def host_fault(host: str, *, spelled_plainly: bool = True) -> str | None:
+    """What is wrong with *host*: a name, an IPv4 address, or an IPv6 address without brackets.
+
+    Not *spelled_plainly*, some of the URL's characters are others than those of ASCII.
+    """
     if not host:
         return "names no host"
     if ":" in host:
@@ -161,7 +163,7 @@ def host_fault(host: str) -> str | None:
         return "names a host that cannot be one"
     if _is_numeric(host):
         try:
-            IPv4Address(host)
+            IPv4Address(host if spelled_plainly else "")
         except ValueError:
             # 127.1, 2130706433, 0x7f.1 and 0177.0.0.1 are one address, and each reader sees another.
             return "writes an address in a form that reads differently to others; write it as four numbers"

@@ -1,0 +1,269 @@
+"""What a server, or whoever answers for a name, can do to a request."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cableway.blocs.http.addresses import parsed
+from cableway.blocs.http.client import Client
+from cableway.blocs.http.message import Reply, Request
+from cableway.blocs.http.options import HttpOptions
+from cableway.errors import AddressRefusedError, HttpError
+from cableway.settings import HttpSettings
+from tests.fixtures.web import Answer, Asked, Web, as_json, web
+from tests.integration.http.conftest import HERE
+
+
+async def sent(url: str, *, settings: HttpSettings | None = HERE, resolver: Any = None, **more: Any) -> Reply:
+    options = HttpOptions(**{"attempts": 1, "wait_s": 0.001, "max_wait_s": 0.01, **more.pop("options", {})})
+    seams = {} if resolver is None else {"resolver": resolver}
+    client = Client(options, settings, **seams)
+    try:
+        return await client.send(Request(**{"method": "GET", "url": parsed(url), **more}))
+    finally:
+        await client.close()
+
+
+async def failure(url: str, **more: Any) -> HttpError:
+    with pytest.raises(HttpError) as caught:
+        await sent(url, **more)
+    return caught.value
+
+
+@pytest.mark.promise("P26")
+async def test_loopback_is_refused_unless_it_is_allowed() -> None:
+    async with web(lambda _: as_json("here")) as server:
+        error = await failure(server.url("/a?key=hidden"), settings=None)
+        assert isinstance(error, AddressRefusedError)
+        assert "hidden" not in str(error)
+        assert server.asked == []
+        assert (await sent(server.url("/"))).json() == "here"
+
+
+@pytest.mark.promise("P26")
+@pytest.mark.fault("F6")
+async def test_a_name_that_changes_its_address_is_asked_for_it_once_for_each_connection() -> None:
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+    asked: list[str] = []
+
+    async def rebinding(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return answers[len(asked) - 1]
+
+    async with web(lambda _: as_json("here")) as server:
+        url = f"http://rebind.example:{server.port}/"
+        # The first answer is allowed and used; the name is not resolved again behind the guard's back.
+        assert (await sent(url, resolver=rebinding)).json() == "here"
+        assert asked == ["rebind.example"]
+        assert server.asked[0].headers["host"] == f"rebind.example:{server.port}"
+        error = await failure(url, resolver=rebinding)
+        assert isinstance(error, AddressRefusedError)
+        assert "127.0.0.2" in str(error)
+        assert len(server.asked) == 1
+
+
+@pytest.mark.promise("P26")
+@pytest.mark.fault("F6")
+@pytest.mark.parametrize(
+    "target", ["http://169.254.169.254/latest", "http://127.0.0.3/", "file:///etc/passwd", "http://u:p@127.0.0.1/"]
+)
+async def test_a_redirect_to_where_no_request_may_go_is_refused(target: str) -> None:
+    async with web(lambda _: Answer(302, headers={"Location": target})) as server:
+        assert isinstance(await failure(server.url()), AddressRefusedError)
+
+
+@pytest.mark.fault("F6")
+async def test_redirects_end() -> None:
+    async with web(lambda asked: Answer(302, headers={"Location": f"{asked.path}x"})) as server:
+        error = await failure(server.url("/"))
+        assert error.reason == "redirect"
+        assert len(server.asked) == 6
+
+
+@pytest.mark.promise("P26")
+@pytest.mark.fault("F6")
+async def test_proxies_of_the_environment_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with web(lambda _: as_json("here")) as server:
+        assert (await sent(server.url())).json() == "here"
+
+
+async def test_a_proxy_that_is_set_is_used_and_gets_no_inner_address() -> None:
+    async with web(lambda asked: as_json(asked.target)) as proxy:
+        settings = HttpSettings(proxy=proxy.url().rstrip("/"))
+        assert (await sent("http://a.example/x", settings=settings)).json() == "http://a.example/x"
+        assert isinstance(await failure("http://169.254.169.254/", settings=settings), AddressRefusedError)
+
+
+@pytest.mark.fault("F7")
+@pytest.mark.parametrize(("status", "method"), [(301, "GET"), (302, "GET"), (303, "GET"), (307, "POST"), (308, "POST")])
+async def test_a_redirected_post_becomes_what_the_standard_says(status: int, method: str) -> None:
+    def answering(asked: Asked) -> Answer:
+        return Answer(status, headers={"Location": "/b"}) if asked.path == "/a" else as_json("there")
+
+    async with web(answering) as server:
+        await sent(server.url("/a"), method="POST", body=b"{}", headers={"Content-Type": "application/json"})
+        last = server.asked[-1]
+        assert (last.method, last.body) == (method, b"{}" if method == "POST" else b"")
+        assert ("content-type" in last.headers) is (method == "POST")
+
+
+async def test_another_origin_gets_neither_credentials_nor_body() -> None:
+    async with web(lambda _: as_json("there")) as other:
+
+        def answering(asked: Asked) -> Answer:
+            return Answer(307, headers={"Location": other.url("/there")})
+
+        async with web(answering) as server:
+            headers = {"Authorization": "Bearer hidden", "X-Key": "hidden", "Accept": "text/plain"}
+            await sent(server.url(), headers=headers)
+            assert other.asked[0].headers["accept"] == "text/plain"
+            assert "hidden" not in str(other.asked[0])
+            error = await failure(server.url(), method="POST", body=b"x")
+            assert error.reason == "redirect"
+            assert len(other.asked) == 1
+
+
+def raw(*pieces: bytes, hold: asyncio.Event | None = None, after_s: float = 0) -> Answer:
+    async def stream() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+        while after_s:
+            yield b"x"
+            await asyncio.sleep(after_s)
+        if hold is not None:
+            await hold.wait()
+
+    return Answer(raw=stream())
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_silence_ends_after_its_time() -> None:
+    async with web(lambda _: raw(HEAD, hold=asyncio.Event())) as server:
+        error = await failure(server.url(), options={"idle_s": 0.05})
+        assert (error.reason, str(error)) == ("timeout", f"GET {server.url()}: nothing came for 0.05 s")
+
+
+@pytest.mark.fault("F7")
+async def test_a_body_that_trickles_ends_after_its_time() -> None:
+    async with web(lambda _: raw(HEAD, after_s=0.01)) as server:
+        error = await failure(server.url(), options={"timeout_s": 0.1})
+        assert (error.reason, error.message) == ("timeout", "took longer than 0.1 s")
+
+
+@pytest.mark.fault("F7")
+async def test_a_body_without_end_is_given_up_on() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield ENDLESS
+        while True:
+            yield b"10000\r\n" + b"x" * 65536 + b"\r\n"
+
+    async with web(lambda _: Answer(raw=endless())) as server:
+        assert (await failure(server.url(), options={"max_bytes": 1_000_000})).reason == "too_large"
+
+
+@pytest.mark.fault("F7")
+async def test_a_bomb_is_given_up_on() -> None:
+    bomb = gzip.compress(b"\0" * (1 << 26))
+    async with web(lambda _: Answer(200, bomb, {"Content-Encoding": "gzip"})) as server:
+        assert (await failure(server.url(), options={"max_bytes": 1_000_000})).reason == "too_large"
+
+
+@pytest.mark.fault("F7")
+async def test_a_body_shorter_than_it_says_is_no_answer() -> None:
+    async with web(lambda _: raw(HEAD, b"{}")) as server:
+        assert (await failure(server.url())).reason == "length"
+
+
+@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"])
+async def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
+    async with web(lambda _: raw(answer)) as server:
+        assert (await failure(server.url())).reason == "length"
+
+
+async def test_nobody_there_is_said() -> None:
+    async with web(lambda _: Answer()) as server:
+        url = server.url()
+    error = await failure(url)
+    assert (error.reason, error.place) == ("connect", f"GET {url}")
+
+
+async def test_a_host_without_an_address_is_said() -> None:
+    async def nowhere(host: str, port: int) -> list[str]:
+        raise OSError("no such name")
+
+    assert "the host has no address" in str(await failure("http://nowhere.example/", resolver=nowhere))
+
+
+def passing(server: list[Web], *first: Answer) -> Any:
+    return lambda _: first[len(server[0].asked) - 1] if len(server[0].asked) <= len(first) else as_json("at last")
+
+
+async def test_what_may_pass_is_sent_again() -> None:
+    holder: list[Web] = []
+    async with web(passing(holder, Answer(503), Answer(429, headers={"Retry-After": "0"}), raw(b""))) as server:
+        holder.append(server)
+        assert (await sent(server.url(), options={"attempts": 4})).json() == "at last"
+        assert len(server.asked) == 4
+
+
+@pytest.mark.fault("F7")
+async def test_a_server_that_asks_for_decades_gets_seconds() -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async with web(lambda _: Answer(429, headers={"Retry-After": "1000000000"})) as server:
+        client = Client(HttpOptions(attempts=3, max_wait_s=60), HERE, sleep=sleep)
+        with pytest.raises(HttpError, match=r"answered 429 and asks to wait 1e\+09 s") as caught:
+            await client.send(Request(method="GET", url=parsed(server.url())))
+        await client.close()
+    assert waited == [60, 60]
+    assert (caught.value.http_status, caught.value.retry_after_s) == (429, 1e9)
+
+
+async def test_a_post_that_may_have_worked_is_not_sent_again() -> None:
+    async with web(lambda _: Answer(500)) as server:
+        await failure(server.url(), method="POST", body=b"x", options={"attempts": 4})
+        assert len(server.asked) == 1
+
+
+async def test_an_error_holds_neither_query_nor_body() -> None:
+    async with web(lambda _: Answer(400, b"the key hidden is wrong")) as server:
+        error = await failure(server.url("/x?key=hidden"), headers={"X-Key": "hidden"})
+        assert str(error) == f"GET {server.url('/x')}: answered 400"
+        assert "hidden" not in repr(error.problem())
+
+
+async def test_tls_asks_for_the_name_while_the_address_is_the_one_that_was_vetted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str | None] = []
+
+    async def here(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    def named(_: Any, name: str | None, __: Any) -> int:
+        asked.append(name)
+        return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = named
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        assert (await failure(f"https://named.example:{port}/", resolver=here)).reason == "connect"
+    finally:
+        server.close()
+    assert asked == ["named.example"]
