@@ -63,7 +63,7 @@ class Attempt:
     of the run's timeout.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an attempt is made of
         self,
         assembly: Assembly,
         store: RunStore,
