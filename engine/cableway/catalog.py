@@ -13,7 +13,7 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.definition import BlocDefinition, JsonObject
-from cableway.definitions.plugins import imported, installed, load_installed, types_of_modules
+from cableway.definitions.plugins import code_fault, imported, installed, load_installed, types_of_modules
 from cableway.errors import DefinitionError, Fault
 from cableway.redaction import revealed, sealed
 
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from cableway.blocs.kinds import Bloc
 
 BUILT_IN: Mapping[str, str] = {
+    "cast": "cableway.blocs.shaping.cast:CastBloc",
+    "check": "cableway.blocs.check:CheckBloc",
+    "deduplicate": "cableway.blocs.shaping.deduplicate:DeduplicateBloc",
+    "filter": "cableway.blocs.shaping.filter:FilterBloc",
+    "python": "cableway.blocs.python_function:PythonBloc",
+    "rename": "cableway.blocs.shaping.rename:RenameBloc",
+    "select": "cableway.blocs.shaping.select:SelectBloc",
+    "sql": "cableway.blocs.sql:SqlBloc",
     "aggregate": "cableway.blocs.aggregate:AggregateBloc",
     "api_loader": "cableway.blocs.api_loader:ApiLoaderBloc",
     "csv_loader": "cableway.blocs.csv_loader:CsvLoaderBloc",
@@ -33,6 +41,7 @@ BUILT_IN: Mapping[str, str] = {
     "notify": "cableway.blocs.notify:NotifyBloc",
     "pass_through": "cableway.blocs.pass_through:PassThroughBloc",
     "postgres_exporter": "cableway.blocs.postgres_exporter:PostgresExporterBloc",
+    "postgres_loader": "cableway.blocs.postgres_loader:PostgresLoaderBloc",
     "refresh_webhooks": "cableway.blocs.refresh_webhooks:RefreshWebhooksBloc",
     "run_adk_agents": "cableway.blocs.run_adk_agents:RunAdkAgentsBloc",
     "webhook_exporter": "cableway.blocs.webhook_exporter:WebhookExporterBloc",
@@ -94,7 +103,7 @@ class Catalog:
         bloc_type = self.load(name)
         made, faults = config_faults(self.adapter(bloc_type), config)
         if made is not None:
-            faults = [Fault(f"/{field}", "invalid", message) for field, message in bloc_type.faults(made)]
+            faults = self._faults(bloc_type, made)
         return (dict(config) if faults or made is None else written_out(made, config)), faults
 
     def describe(self, name: str) -> JsonObject:
@@ -134,11 +143,16 @@ class Catalog:
 
         made, faults = config_faults(self.adapter(bloc_type), config, references=False)
         if made is not None:
-            faults = [Fault(f"/{field}", "invalid", message) for field, message in bloc_type.faults(made)]
+            faults = self._faults(bloc_type, made)
         if faults:
             first = f"{faults[0].pointer}: {faults[0].message}"
             raise DefinitionError(f"bloc {name!r} ({bloc_type.bloc_type}): {first}", faults)
         return made
+
+    def _faults(self, bloc_type: type[Bloc], made: Any) -> list[Fault]:
+        found = [Fault(f"/{field}", "invalid", message) for field, message in bloc_type.faults(made)]
+        code = ((field, code_fault(path, self._modules)) for field, path in bloc_type.code_paths(made))
+        return found + [Fault(f"/{field}", "code", reason) for field, reason in code if reason is not None]
 
     def _find(self, name: str) -> type[Bloc]:
         if name in BUILT_IN:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cableway.definition import BlocDefinition, PipelineDefinition, StageDefinition
 
 
@@ -26,3 +28,8 @@ def build_example_pipeline(file_path: str = "data.csv", table_name: str = "proce
         ),
         description="Loads a CSV file, multiplies its numbers, and stores them.",
     )
+
+
+def rounded(frame: Any, digits: int = 0) -> Any:
+    """*frame* with its numbers rounded to so many *digits*: what the bloc ``python`` may call."""
+    return frame.round(digits)

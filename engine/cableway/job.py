@@ -237,8 +237,8 @@ class _Job:
         )
 
     def _outputs(self, worked: Worked) -> JsonObject:
-        """What exporters say of theirs, once it is kept, and the run's folder, where it has one."""
-        kept = self._assembly.outputs() if self._assembly is not None and worked.committed else {}
+        """What blocs say of theirs, exporters once it is kept, and the run's folder, where it has one."""
+        kept = self._assembly.outputs(committed=worked.committed) if self._assembly is not None else {}
         folder = self._facts.output_dir
         return cast("JsonObject", redacted_json(kept if folder is None else {"output_dir": folder, **kept}))
 

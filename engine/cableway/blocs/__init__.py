@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cableway.blocs.aggregate import AggregateBloc
     from cableway.blocs.api_loader import ApiLoaderBloc
+    from cableway.blocs.check import CheckBloc
     from cableway.blocs.csv_loader import CsvLoaderBloc
     from cableway.blocs.example_transformer import ExampleTransformerBloc
     from cableway.blocs.http_call import HttpCallBloc
@@ -27,8 +28,16 @@ if TYPE_CHECKING:
     from cableway.blocs.notify import NotifyBloc
     from cableway.blocs.pass_through import PassThroughBloc
     from cableway.blocs.postgres_exporter import PostgresExporterBloc
+    from cableway.blocs.postgres_loader import PostgresLoaderBloc
+    from cableway.blocs.python_function import PythonBloc
     from cableway.blocs.refresh_webhooks import RefreshWebhooksBloc
     from cableway.blocs.run_adk_agents import RunAdkAgentsBloc
+    from cableway.blocs.shaping.cast import CastBloc
+    from cableway.blocs.shaping.deduplicate import DeduplicateBloc
+    from cableway.blocs.shaping.filter import FilterBloc
+    from cableway.blocs.shaping.rename import RenameBloc
+    from cableway.blocs.shaping.select import SelectBloc
+    from cableway.blocs.sql import SqlBloc
     from cableway.blocs.webhook_exporter import WebhookExporterBloc
     from cableway.context import RunContext
 
@@ -36,26 +45,43 @@ __all__ = [
     "AggregateBloc",
     "ApiLoaderBloc",
     "Bloc",
+    "CastBloc",
+    "CheckBloc",
     "CsvLoaderBloc",
+    "DeduplicateBloc",
     "Ending",
     "ExampleTransformerBloc",
     "ExporterBloc",
+    "FilterBloc",
     "HttpCallBloc",
     "LinePlace",
     "LoaderBloc",
     "NotifyBloc",
     "PassThroughBloc",
     "PostgresExporterBloc",
+    "PostgresLoaderBloc",
+    "PythonBloc",
     "RefreshWebhooksBloc",
+    "RenameBloc",
     "Resources",
     "RunAdkAgentsBloc",
     "RunContext",
+    "SelectBloc",
+    "SqlBloc",
     "TransformerBloc",
     "WebhookExporterBloc",
     "Written",
 ]
 
 _HOMES = {
+    "SqlBloc": "cableway.blocs.sql",
+    "SelectBloc": "cableway.blocs.shaping.select",
+    "RenameBloc": "cableway.blocs.shaping.rename",
+    "PythonBloc": "cableway.blocs.python_function",
+    "FilterBloc": "cableway.blocs.shaping.filter",
+    "DeduplicateBloc": "cableway.blocs.shaping.deduplicate",
+    "CheckBloc": "cableway.blocs.check",
+    "CastBloc": "cableway.blocs.shaping.cast",
     "AggregateBloc": "cableway.blocs.aggregate",
     "ApiLoaderBloc": "cableway.blocs.api_loader",
     "Bloc": "cableway.blocs.kinds",
@@ -69,6 +95,7 @@ _HOMES = {
     "NotifyBloc": "cableway.blocs.notify",
     "PassThroughBloc": "cableway.blocs.pass_through",
     "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
+    "PostgresLoaderBloc": "cableway.blocs.postgres_loader",
     "RefreshWebhooksBloc": "cableway.blocs.refresh_webhooks",
     "Resources": "cableway.blocs.kinds",
     "RunAdkAgentsBloc": "cableway.blocs.run_adk_agents",

@@ -121,12 +121,24 @@ class Bloc:
         """What is wrong with *config* that its model cannot say: field names with messages. Nothing else happens."""
         return ()
 
+    @classmethod
+    def code_paths(cls, config: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG003 - as above
+        """Fields of *config* with the ``module:name`` of code that they name: the catalog says what is allowed."""
+        return ()
+
     def bind(self, resources: Resources) -> None:
         """Called once before `open`, in the job's own process alone, with what the job lends."""
 
     def open(self, context: RunContext) -> Awaitable[None] | None:
         """Called once before the first item. Raising fails the run before anything moved."""
         return None
+
+    def outputs(self) -> JsonObject:
+        """What the run left where, for people: ``{"table": "public.flights"}``. Asked for after `close`.
+
+        Of an exporter only where what it wrote is kept.
+        """
+        return {}
 
     def close(self, ending: Ending) -> Awaitable[None] | None:
         """Called once after the last item and before the run's outcome is written, whatever happened.
@@ -288,7 +300,3 @@ class ExporterBloc(Bloc):
     def export(self, context: RunContext) -> Any:
         """Write this item's data; return the number of rows written."""
         raise NotImplementedError
-
-    def outputs(self) -> JsonObject:
-        """What the run left where, for people: ``{"table": "public.flights"}``. Asked for after `close`."""
-        return {}

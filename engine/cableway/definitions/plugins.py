@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 GROUP = "cableway.blocs"
 """The group of entry points; each is named after its bloc type and leads to ``module:class``."""
+FUNCTIONS = "cableway.functions"
+"""The group of entry points that lead to functions which definitions may name."""
 
 _WANTED = ("bloc_type", "kind", "summary", "Config", "example")
 
@@ -69,6 +71,32 @@ def imported(path: str, where: str) -> Any:
         return getattr(_module(module, where), name)
     except AttributeError:
         raise DefinitionError(f"{where}: module {module!r} has no {name!r}") from None
+
+
+def code_fault(path: str, modules: Iterable[str]) -> str | None:
+    """Why a definition may not name the code at *path*: only what the operator installed for it; None where it may.
+
+    That is what lies in *modules* or below them, and what an entry point of the group ``cableway.functions`` names.
+    """
+    module, colon, name = path.partition(":")
+    if not (colon and name and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])):
+        return "must be module:name"
+    allowed = (*modules, "cableway.examples")
+    if not any(f"{module}.".startswith(f"{each}.") for each in allowed) and not _is_registered(path):
+        return (
+            f"names the module {module!r}, which CABLEWAY_BLOCS does not: name it there if its functions may be called"
+        )
+    try:
+        imported(path, "the function")
+    except DefinitionError as error:
+        return str(error)
+    return None
+
+
+def _is_registered(path: str) -> bool:
+    from importlib.metadata import entry_points
+
+    return any(point.value == path for point in entry_points(group=FUNCTIONS))
 
 
 def checked_type(found: Any, where: str) -> type[Bloc]:

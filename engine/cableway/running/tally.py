@@ -63,9 +63,10 @@ def rows_in_and_out(blocs: Mapping[str, Bloc], rows: RowCounts, *, committed: bo
     return came, gone
 
 
-def outputs_of(blocs: Mapping[str, Bloc]) -> JsonObject:
-    """What each exporter says of its output, by bloc."""
-    return {name: said for name, bloc in blocs.items() if isinstance(bloc, ExporterBloc) and (said := bloc.outputs())}
+def outputs_of(blocs: Mapping[str, Bloc], *, committed: bool) -> JsonObject:
+    """What each bloc says of its output, by bloc; exporters only when what they wrote was *committed*."""
+    told = {name: bloc for name, bloc in blocs.items() if committed or not isinstance(bloc, ExporterBloc)}
+    return {name: said for name, bloc in told.items() if (said := bloc.outputs())}
 
 
 def stage_records(

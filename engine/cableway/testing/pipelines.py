@@ -228,7 +228,7 @@ class _Run:
             stages=assembly.stage_records(attempt.pipeline) if assembly and attempt else (),
             problem=problem_of(error) if error is not None else None,
             trace_id=self._telemetry.trace_id,
-            outputs=assembly.outputs() if assembly and worked.committed else {},
+            outputs=assembly.outputs(committed=worked.committed) if assembly else {},
         )
         spans = self._telemetry.end(
             result.state, result.exit_code, counts=result.counts, problem=result.problem, stages=result.stages

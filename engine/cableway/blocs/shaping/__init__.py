@@ -1,0 +1,1 @@
+"""Small blocs that shape tables: one declarative step each, over Arrow."""
