@@ -9,11 +9,12 @@ from cableway.blocs.tables import library
 
 _DECIMAL = re.compile(r"decimal\((\d{1,2}), ?(\d{1,2})\)")
 NAMES = ("boolean", "date", "integer", "number", "string", "timestamp", "timestamptz", "decimal(P,S)")
+ALIASES = {"bool": "boolean", "float64": "number", "int64": "integer"}
 
 
 def type_fault(name: str) -> str | None:
     """What is wrong with *name* as a type; None where nothing is."""
-    if name in NAMES[:-1]:
+    if name in NAMES[:-1] or name in ALIASES:
         return None
     decimal = _DECIMAL.fullmatch(name)
     if decimal is None:
@@ -39,4 +40,4 @@ def arrow_type(name: str) -> Any:
         "timestamp": pa.timestamp("us"),
         "timestamptz": pa.timestamp("us", "UTC"),
     }
-    return known[name]
+    return known[ALIASES.get(name, name)]

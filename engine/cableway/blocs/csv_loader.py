@@ -1,26 +1,21 @@
-"""``csv_loader``: a CSV file as Arrow tables, whole or in batches, with types found out by looking."""
+"""``csv_loader``: CSV files as Arrow tables, whole or in batches, with types found out by looking."""
 
 from __future__ import annotations
 
 import codecs
-import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from typing import Annotated, Any, BinaryIO, ClassVar
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
-from cableway.blocs.csv_parser import ColumnType, CsvParser
-from cableway.blocs.csv_records import BLOCK_BYTES, ByteStream, Joined, Recoded, cuts, read_fully
-from cableway.blocs.files import open_regular, path_fault
-from cableway.blocs.kinds import Ending, LoaderBloc, Resources
-from cableway.blocs.tables import library
-from cableway.context import RunContext
-from cableway.definition import JsonObject
-from cableway.errors import SourceChangedError, SourceError
-from cableway.references import is_reference
+from cableway.blocs.csv_parser import CsvForm, CsvParser
+from cableway.blocs.csv_records import Cut, Cutter, Joined, Marks, Recoded, read_fully
+from cableway.blocs.file_loader import FileLoaderBloc, OnBadRow, Piece, type_faults
+from cableway.blocs.file_parts import BLOCK_BYTES, ByteStream, OpenPart, skip
+from cableway.errors import SourceError
+
+_PLAIN = frozenset({"utf-8", "ascii", "utf-8-sig"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,186 +23,158 @@ class CsvLoaderConfig:
     """What to read, and how it is written."""
 
     file_path: Annotated[str, MinLen(1)]
-    """The file; a relative path starts at the job's working directory."""
+    """The file, or a pattern (``data/*.csv``, ``data/**/*.csv``) whose files are read in sorted order. A relative
+    path starts at ``CABLEWAY_FILE_ROOT``, else at the job's working directory. gzip and zip are unpacked on the way."""
     delimiter: str = ","
     """The one character between fields."""
     batch_size: Annotated[int, Ge(1)] | None = None
-    """Rows in an item; unset: one item holds the whole file."""
+    """Rows in an item, fewer where they make more than 32 MiB; unset: one item holds everything."""
     null_values: list[str] = field(
         default_factory=lambda: ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "None", "<NA>"]
     )
     """Texts that stand for a missing value; unset: no text at all, and NA, N/A, NULL, null, NaN, nan, None, <NA>."""
-    types: dict[str, ColumnType] = field(default_factory=dict[str, ColumnType])
-    """Types of columns by name; the others are found out, in batches from the first 4 MiB."""
+    types: dict[str, str] = field(default_factory=dict[str, str])
+    """Types of columns by name: int64, float64, decimal(p,s), bool, date, timestamp, timestamptz, string. The others
+    are found out, in batches from the first 4 MiB."""
     encoding: str = "utf-8"
-    """The file's text encoding, by Python's name."""
+    """The file's text encoding, by Python's name. A byte order mark is left out."""
+    quote: str = '"'
+    """The character around fields that hold the delimiter or a line end; empty: quotes mean nothing."""
+    escape: str = ""
+    """A character that takes the meaning from the next one; empty: there is none, and a quote is doubled."""
+    header: bool = True
+    """Whether the first line names the columns."""
+    column_names: list[str] | None = None
+    """Names of the columns, in place of the header's or where there is none; unset: column_1, column_2 and so on."""
+    skip_rows: Annotated[int, Ge(0)] = 0
+    """Lines to leave out at the beginning of each file."""
+    columns: list[str] | None = None
+    """Which columns to read, in this order; unset: all."""
+    date_formats: list[str] = field(default_factory=list[str])
+    """How dates and instants are written, as for strptime, tried in order; unset: ISO 8601."""
+    decimal_point: Literal[".", ","] = "."
+    """What stands before a number's fraction."""
+    on_bad_row: OnBadRow = "fail"
+    """A row with too many or too few fields, or a value of another type: the run fails, the row is left out and
+    counted, or it becomes a dead letter of its own. The others go on."""
 
 
-class CsvLoaderBloc(LoaderBloc):
-    """Loads a CSV file with a header. Positions are ``<file>:<record>:<byte>``, counted from 0 after the header."""
+class CsvLoaderBloc(FileLoaderBloc):
+    """Loads CSV files; `file_loader` has the positions."""
 
     bloc_type = "csv_loader"
-    summary = "Loads a CSV file, whole or in batches, and finds out its types."
+    summary = "Loads CSV files, whole or in batches, and finds out their types."
     Config = CsvLoaderConfig
     example: ClassVar[Mapping[str, Any]] = {
         "file_path": "data/flights.csv",
         "batch_size": 10000,
         "null_values": ["", "NA"],
     }
-    lanes = ("thread",)
-    repeatable = True
 
     config: CsvLoaderConfig
 
     def __init__(self, name: str, config: CsvLoaderConfig) -> None:
         super().__init__(name, config)
-        self._root: str | None = None
-        self._start: tuple[int, int] | None = None
-        self._trail: _Trail | None = None
+        self._types: dict[str, Any] | None = None
+        self._names: list[str] | None = None
 
     @classmethod
     def faults(cls, config: CsvLoaderConfig) -> Iterable[tuple[str, str]]:
-        """A path that leads nowhere good, a delimiter of more than one character, an unknown encoding."""
-        if not is_reference(config.file_path) and (reason := path_fault(config.file_path)):
-            yield "file_path", reason
-        if len(config.delimiter) != 1 or not config.delimiter.isascii() or config.delimiter in '"\r\n\x00':
-            yield "delimiter", "must be one ASCII character, and no quote or line end"
+        """A path that leads nowhere good, marks that are not one character, an unknown encoding or type."""
+        yield from super().faults(config)
+        yield from _mark_faults(config)
+        yield from type_faults(config.types)
         try:
-            codecs.lookup(config.encoding)
+            if not getattr(codecs.lookup(config.encoding), "_is_text_encoding", True):
+                yield "encoding", "turns bytes into bytes, and not into text"
         except LookupError:
             yield "encoding", "is no encoding that Python knows"
+        if not config.header and config.column_names is None and config.columns:
+            yield "columns", "has nothing to choose by: the file has no header; give 'column_names'"
 
-    def bind(self, resources: Resources) -> None:
-        """Stay below the job's root."""
-        self._root = resources.root
+    def view(self, stream: BinaryIO) -> ByteStream:
+        """UTF-8, whatever the file is in."""
+        if codecs.lookup(self.config.encoding).name in _PLAIN:
+            return stream
+        return Recoded(stream, self.config.encoding)
 
-    def open(self, context: RunContext) -> None:
-        """Raise `DefinitionError` where pyarrow is not installed, and `SourceError` where the file is not there."""
-        library("pyarrow")
-        with self._file():
-            pass
+    def pieces(self, opened: OpenPart, record: int, offset: int, rows: int) -> Iterator[Piece]:
+        """Cut between records, never inside one."""
+        stream = self.view(opened.stream)
+        parser = self._parser(stream)
+        types = self._found_types(parser)
+        if not offset:
+            offset = parser.header_bytes
+        beyond = parser.beyond_header[offset - parser.header_bytes :]
+        skip(stream, max(0, offset - parser.header_bytes - len(parser.beyond_header)))
+        for cut in Cutter(Joined(beyond, stream), self._marks, record=record, offset=offset).cuts(rows):
+            yield self._piece(parser, cut, types)
 
-    def close(self, ending: Ending) -> None:
-        """Let go of the file that `fingerprint` reads along."""
-        self._let_go()
+    def whole(self, opened: OpenPart) -> Piece:
+        """Types are found from everything, not from its beginning."""
+        stream = self.view(opened.stream)
+        parser = self._parser(stream)
+        types = parser.stated_types()
+        for cut in Cutter(Joined(parser.beyond_header, stream), self._marks).cuts(None):
+            opened.refuse_change()
+            return self._piece(parser, cut, types)
+        return self._piece(parser, Cut(memoryview(b""), 0, 0, (), suspect=False), types)
 
-    def _let_go(self) -> None:
-        if self._trail is not None:
-            self._trail.close()
-            self._trail = None
+    def _piece(self, parser: CsvParser, cut: Cut, types: Mapping[str, Any]) -> Piece:
+        table, bad = parser.table(cut, types, fails=self.config.on_bad_row == "fail")
+        if self._names is not None and table.column_names != self._names:
+            table = table.select(self._names)
+        return Piece(cut.record, cut.offset, table, bad)
 
-    def load(self, context: RunContext) -> Any:
-        """An Arrow table, or with ``batch_size`` an iterator of positions with tables.
-
-        Raise `SourceError` naming file, row and column where something cannot be read.
-        """
-        return self._batches(self.config.batch_size) if self.config.batch_size is not None else self._whole()
-
-    def fingerprint(self, position: str) -> JsonObject:
-        """Size, time of change, and a digest of all bytes before *position*."""
-        _, offset = _place(position)
-        with self._file() as file:
-            state = os.fstat(file.fileno())
-            with self._named():
-                digest = self._digest(offset)
-        return {"size": state.st_size, "mtime_ns": state.st_mtime_ns, "digest": digest}
-
-    def resume(self, position: str, fingerprint: Mapping[str, Any]) -> None:
-        """Begin with the item at *position* if the file is the one that *fingerprint* describes."""
-        now = self.fingerprint(position)
-        self._let_go()
-        if now != dict(fingerprint):
-            raise SourceChangedError(
-                f"{self.config.file_path} has changed since it was read: then {_words(fingerprint)}, now {_words(now)}"
-            )
-        self._start = _place(position)
-
-    def _whole(self) -> Any:
-        with self._file() as file, self._named():
-            stream = self._stream(file)
-            parser = self._parser(stream)
-            rest = b"".join([parser.beyond_header, *iter(lambda: stream.read(BLOCK_BYTES), b"")])
-            return parser.table(rest, parser.stated_types(), 0)
-
-    def _batches(self, rows: int) -> Iterator[tuple[str, Any]]:
-        with self._file() as file, self._named():
-            before = os.fstat(file.fileno())
-            stream = self._stream(file)
-            parser = self._parser(stream)
-            types = parser.found_types()
-            record, offset = self._start or (0, parser.header_bytes)
-            rest = Joined(parser.beyond_header, stream)
-            read_fully(rest, offset - parser.header_bytes)
-            for cut in cuts(rest, rows, self.config.delimiter, record=record, offset=offset):
-                table = parser.table(cut.data, types, cut.record)
-                self._refuse_change(file, before)
-                yield f"0:{cut.record}:{cut.offset}", table
+    def _found_types(self, parser: CsvParser) -> dict[str, Any]:
+        """Those of the first file hold for all: found there even where reading begins further on."""
+        if self._types is None:
+            first = self.parts.parts[0]
+            with self.parts.file(first) as opened:
+                found = self._parser(self.view(opened.stream))
+                self._types = found.found_types()
+                self._names = list(self._types)
+        return self._types
 
     def _parser(self, stream: ByteStream) -> CsvParser:
-        config = self.config
-        return CsvParser(read_fully(stream, BLOCK_BYTES), config.delimiter, config.null_values, config.types)
-
-    def _refuse_change(self, file: BinaryIO, before: os.stat_result) -> None:
-        now = os.fstat(file.fileno())
-        if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise SourceChangedError(
-                f"changed while it was read: then {before.st_size} bytes, now {now.st_size}; "
-                "write to another file and rename it when it is whole"
+        parser = CsvParser(read_fully(stream, BLOCK_BYTES), self._form)
+        wanted = set(self._names or ())
+        if wanted and self.config.columns is None and wanted != set(parser.names):
+            raise SourceError(
+                f"its columns differ from the first file's: {', '.join(sorted(wanted ^ set(parser.names))[:10])}; "
+                "say which ones to read with 'columns'"
             )
+        return parser
 
-    @contextmanager
-    def _file(self) -> Generator[BinaryIO]:
-        with open_regular(self.config.file_path, root=self._root) as file:
-            yield file
+    @property
+    def _marks(self) -> Marks:
+        config = self.config
+        return Marks(config.delimiter.encode(), config.quote.encode(), config.escape.encode())
 
-    @contextmanager
-    def _named(self) -> Generator[None]:
-        """Begin the message of a `SourceError` with the file."""
-        try:
-            yield
-        except SourceError as error:
-            raise type(error)(f"{self.config.file_path}: {error}") from None
-
-    def _stream(self, file: BinaryIO) -> ByteStream:
-        if codecs.lookup(self.config.encoding).name in {"utf-8", "ascii", "utf-8-sig"}:
-            return file
-        return Recoded(file, self.config.encoding)
-
-    def _digest(self, offset: int) -> str:
-        """Of the first *offset* bytes; a later offset goes on from where the last one ended."""
-        if self._trail is None or self._trail.offset > offset:
-            self._let_go()
-            file = open_regular(self.config.file_path, root=self._root)
-            self._trail = _Trail(file, self._stream(file))
-        return self._trail.digest(offset)
+    @property
+    def _form(self) -> CsvForm:
+        config = self.config
+        return CsvForm(
+            marks=self._marks,
+            null_values=config.null_values,
+            types=config.types,
+            header=config.header,
+            column_names=config.column_names,
+            skip_rows=config.skip_rows,
+            columns=config.columns,
+            date_formats=config.date_formats,
+            decimal_point=config.decimal_point,
+        )
 
 
-class _Trail:
-    """The digest of a growing part of a stream."""
-
-    def __init__(self, file: BinaryIO, stream: ByteStream) -> None:
-        self.offset = 0
-        self._file = file
-        self._stream = stream
-        self._hash = blake2b(digest_size=16)
-
-    def digest(self, offset: int) -> str:
-        """Of everything before *offset*, which is not before the last one."""
-        while self.offset < offset and (block := self._stream.read(min(BLOCK_BYTES, offset - self.offset))):
-            self._hash.update(block)
-            self.offset += len(block)
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
-
-
-def _place(position: str) -> tuple[int, int]:
-    """Record and byte of a position."""
-    _, record, offset = position.split(":")
-    return int(record), int(offset)
-
-
-def _words(fingerprint: Mapping[str, Any]) -> str:
-    return f"{fingerprint.get('size')} bytes of {fingerprint.get('mtime_ns')} ns, digest {fingerprint.get('digest')}"
+def _mark_faults(config: CsvLoaderConfig) -> Iterable[tuple[str, str]]:
+    if len(config.delimiter) != 1 or not config.delimiter.isascii() or config.delimiter in '"\r\n\x00':
+        yield "delimiter", "must be one ASCII character, and no quote or line end"
+    for key, mark in (("quote", config.quote), ("escape", config.escape)):
+        if mark and (len(mark) != 1 or not mark.isascii() or mark in f"{config.delimiter}\r\n\x00"):
+            yield key, "must be one ASCII character that is no delimiter and no line end, or empty"
+    if config.escape and config.escape == config.quote:
+        yield "escape", "is the quote, which is doubled without that"
+    names = config.column_names
+    if names is not None and (len(set(names)) != len(names) or not all(names)):
+        yield "column_names", "must differ from each other, and none may be empty"
