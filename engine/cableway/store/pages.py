@@ -7,7 +7,7 @@ Each function gives the steps of one page. ``pipelines`` are those that the call
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -37,6 +37,29 @@ class LetterRow(DeadLetterRow):
     """A dead letter with its run's pipeline."""
 
     pipeline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """The record of a webhook, without its body."""
+
+    delivery_id: str
+    trigger_name: str
+    pipeline: str | None
+    """Of the trigger as it is now; None where that is gone."""
+    received_at: datetime
+    verdict: str
+    status: int
+    """What it was answered with."""
+    step: str | None
+    """At which it was refused."""
+    error: str | None
+    key: str | None
+    run_id: str | None
+    headers: Mapping[str, Any]
+    """Masked where they may hold a secret."""
+    body_bytes: int
+    body_kept: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +148,22 @@ def page_of_dead_letters(
     return tuple(LetterRow(**row) for row in rows)
 
 
-def pipeline_of_run(run_id: str) -> Steps[str | None]:
-    """Whose a run is; None where there is none of this id."""
-    rows = (yield Step("run_pipeline", {"run_id": run_id})) if is_id(run_id) else []
-    return rows[0]["pipeline"] if rows else None
+def page_of_deliveries(
+    after: tuple[datetime, str] | None,
+    limit: int,
+    pipelines: Seen,
+    *,
+    trigger: str | None = None,
+    verdict: str | None = None,
+    delivery_id: str | None = None,
+) -> Steps[tuple[DeliveryRow, ...]]:
+    """Records of webhooks, newest first."""
+    if delivery_id is not None and not is_id(delivery_id):
+        return ()
+    at, last_id = after or (None, None)
+    values = {**_texts(trigger=trigger, verdict=verdict), "delivery_id": delivery_id, "pipelines": _list(pipelines)}
+    rows = yield Step("page_of_deliveries", {**values, "after_at": at, "after_id": last_id, "limit": limit})
+    return tuple(DeliveryRow(**row) for row in rows)
 
 
 def _texts(**texts: str | None) -> dict[str, Any]:

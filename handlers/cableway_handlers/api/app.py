@@ -30,6 +30,7 @@ from cableway_handlers.api.resources import (
     bloc_types,
     blocs,
     dead_letters,
+    deliveries,
     health,
     hooks,
     pipelines,
@@ -123,7 +124,7 @@ def create_resources(office: Office, gate: Gate) -> FastAPI:
     return app
 
 
-_RESOURCES = (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, bloc_types, health)
+_RESOURCES = (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, deliveries, bloc_types, health)
 
 _pages = APIRouter(tags=["about"])
 _SignedIn = Annotated[Caller, Depends(signed_in)]

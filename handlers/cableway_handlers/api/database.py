@@ -17,11 +17,12 @@ from cableway.errors import (
     SettingsError,
     UnavailableError,
 )
-from cableway.runs import RecordedRun, RunRequest, record_run_async
+from cableway.runs import RecordedRun, RunRequest, cancel_run_async, record_run_async
 from cableway.settings import DatabaseSettings
 from cableway.store.connect import AsyncConnection, connection_parameters
 from cableway.store.executor import AsyncExecutor, Row, Step, Steps
 from cableway.store.faults import lacks_tables, translate
+from cableway.store.port import RunState
 from cableway.store.versions import check_number
 from cableway.stored.changes import noting
 from cableway_handlers.api.hooks import HookDesk
@@ -92,6 +93,10 @@ class DatabaseDesk:
         """As `cableway.runs.record_run`. Raise `UnavailableError` besides."""
         return await self._ask(lambda executor: record_run_async(executor, request))
 
+    async def cancel_run(self, run_id: str, *, by: str | None = None) -> RunState:
+        """As `cableway.runs.cancel_run`. Raise `UnavailableError` besides."""
+        return await self._ask(lambda executor: cancel_run_async(executor, run_id, by=by))
+
     async def count_keys(self) -> KeyCount:
         """How many API keys there are. Raise `UnavailableError`."""
         return await self.read(count_keys)
@@ -148,7 +153,7 @@ async def _change(executor: AsyncExecutor, steps: Steps[Result]) -> Result:
             step = await asyncio.to_thread(_next, steps, rows)
             if isinstance(step, _Done):
                 return step.result
-            rows = await executor.rows(step.name, **step.parameters)
+            rows = await executor.rows(step.name, step.before, **step.parameters)
 
 
 class _Done(Generic[Result]):

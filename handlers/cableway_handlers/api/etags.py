@@ -12,14 +12,15 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Header, Request, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import TypeAdapter
 
 from cableway.errors import ConflictError
 from cableway_handlers.api.asgi import JSON
-from cableway_handlers.api.problems import PreconditionNeededError, RequestError
+from cableway_handlers.api.problems import PreconditionNeededError
 
 _TAG = re.compile(r'\s*(W/)?"([!#-~]{0,200})"\s*(?:,|$)')
+_TAGS = r'^(\*|(W/)?"[!#-~]{0,200}"( *, *(W/)?"[!#-~]{0,200}"){0,20})$'
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +57,26 @@ class Precondition:
 
 IfMatch = Annotated[
     str | None,
-    Header(description='The ETag that was read; a bare revision as in `"3"` will do, and `*` stands for any.'),
+    Header(
+        pattern=_TAGS,
+        description='The ETag that was read; a bare revision as in `"3"` will do, and `*` stands for any.',
+    ),
 ]
 
 
 def if_match(if_match: IfMatch = None) -> Precondition:
-    """A route's dependency: the condition of a change that may come without one. Raise `RequestError` (400)."""
-    if if_match is None or if_match.strip() == "*":
+    """A route's dependency: the condition of a change that may come without one."""
+    if if_match is None or if_match == "*":
         return Precondition(None)
-    return Precondition(_tags(if_match))
+    # Weak ones never match here, so they are read and left out.
+    return Precondition(tuple(tag for weak, tag in _TAG.findall(if_match) if not weak))
 
 
-def if_match_needed(if_match: IfMatch = None) -> Precondition:
+def if_match_needed(condition: Annotated[Precondition, Depends(if_match)], request: Request) -> Precondition:
     """The same for a change that must have one. Raise `PreconditionNeededError` (428)."""
-    if if_match is None:
+    if "if-match" not in request.headers:
         raise PreconditionNeededError
-    return Precondition(None) if if_match.strip() == "*" else Precondition(_tags(if_match))
+    return condition
 
 
 def answered(request: Request, shown: Shown) -> Response:
@@ -80,11 +85,3 @@ def answered(request: Request, shown: Shown) -> Response:
     if known and (known.strip() == "*" or shown.tag in {tag for _, tag in _TAG.findall(known)}):
         return Response(status_code=304, headers={"etag": f'"{shown.tag}"'})
     return shown.response()
-
-
-def _tags(text: str) -> tuple[str, ...]:
-    # Weak ones never match here, so they are read and left out.
-    found = _TAG.findall(text)
-    if not found or _TAG.sub("", text).strip():
-        raise RequestError('Malformed header If-Match: an ETag in double quotes, such as "3".')
-    return tuple(tag for weak, tag in found if not weak)

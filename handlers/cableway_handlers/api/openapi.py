@@ -18,6 +18,7 @@ from fastapi.routing import APIRoute
 
 from cableway_handlers.api.access import BARE_PATHS, OPEN_PATHS, Needs, signed_in
 from cableway_handlers.api.asgi import PROBLEM
+from cableway_handlers.api.etags import if_match_needed
 
 DESCRIPTION = """
 Definitions, runs and what became of them. Errors are problems (RFC 9457); lists come in pages; what is changed
@@ -107,6 +108,10 @@ def _complete(operation: dict[str, Any], route: APIRoute, *, closed: bool) -> No
         responses.setdefault(str(status), _answer(status))
     if route.body_field is None:
         operation.pop("requestBody", None)
+    if if_match_needed in _calls(route.dependant):
+        for parameter in operation["parameters"]:
+            # It is asked for by a status of its own, 428, where it is missing.
+            parameter["required"] |= parameter["name"] == "if-match"
     need = need_of(route)
     if need is not None:
         operation["x-cableway-scope"] = f"{need.verb}:{need.resource}"

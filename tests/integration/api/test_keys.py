@@ -212,7 +212,8 @@ def test_stacks_are_behind_their_own_scope(closed: Api, keys: dict[str, str]) ->
     run = closed.client.post("/runs", json={"pipeline": "orders"}, headers=bearer(keys["run"])).json()
     closed.database.execute(
         "INSERT INTO cableway.dead_letters (run_id, attempt, item_id, stage, bloc, error_type, message, stack,"
-        " attempts, payload, payload_bytes) VALUES (%s, 1, 'i', 'load', 'rows', 'ValueError', 'no', 'line 1', 1, '{}', 2)",
+        " attempts, payload, payload_bytes)"
+        " VALUES (%s, 1, 'i', 'load', 'rows', 'ValueError', 'no', 'line 1', 1, '{}', 2)",
         run["run_id"],
     )
     stacks = new_key(closed.database, "stacks", "read", "read:stacks").text

@@ -117,8 +117,14 @@ def test_a_pipeline_with_its_versions(client: httpx.Client, name: str) -> None:
     refused(client.post(f"/pipelines/{name}/versions/3/activate"), 404, "unknown_pipeline")
 
     assert client.delete(f"/pipelines/{name}").status_code == 204
-    assert client.get(f"/pipelines/{name}").json()["archived_at"]
+    refused(client.delete(f"/pipelines/{name}"), 404, "unknown_pipeline")
+    refused(client.get(f"/pipelines/{name}"), 404, "unknown_pipeline")
+    archived = made(client.get(f"/pipelines/{name}", params={"archived": "true"}), 200)
+    assert archived["archived_at"]
+    assert name in [row["name"] for row in client.get("/pipelines", params={"archived": "true"}).json()["items"]]
+    assert name not in [row["name"] for row in client.get("/pipelines").json()["items"]]
     refused(client.post("/runs", json={"pipeline": name}), 404, "unknown_pipeline")
+    assert made(client.post(f"/pipelines/{name}/versions/1/activate"), 200)["archived_at"] is None
 
 
 def test_a_trigger_and_its_scheduler(client: httpx.Client, name: str) -> None:

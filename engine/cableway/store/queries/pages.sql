@@ -68,15 +68,13 @@ WHERE (%(letter_id)s::bigint IS NULL OR d.letter_id = %(letter_id)s)
 ORDER BY d.letter_id DESC LIMIT %(limit)s
 
 -- name: page_of_deliveries
--- Webhooks that became runs, the newest first.
-SELECT d.trigger_name, d.key, d.run_id::text, r.pipeline, d.received_at
-FROM {s}.deliveries AS d JOIN {s}.runs AS r ON r.run_id = d.run_id
-WHERE (%(trigger)s::text IS NULL OR d.trigger_name = %(trigger)s)
-  AND (%(pipelines)s::text[] IS NULL OR r.pipeline = ANY (%(pipelines)s))
-  AND (%(after_at)s::timestamptz IS NULL
-       OR (d.received_at, d.trigger_name, d.key) < (%(after_at)s, %(after_trigger)s, %(after_key)s))
-ORDER BY d.received_at DESC, d.trigger_name DESC, d.key DESC LIMIT %(limit)s
-
--- name: run_pipeline
--- Whose a run is.
-SELECT pipeline FROM {s}.runs WHERE run_id = %(run_id)s
+-- Records of webhooks, the newest first, with the pipeline of the trigger as it is now.
+SELECT d.delivery_id::text, d.trigger_name, t.pipeline, d.received_at, d.verdict, d.status, d.step, d.error, d.key,
+       d.run_id::text, d.headers, d.body_bytes, d.body IS NOT NULL AS body_kept
+FROM {s}.delivery_records AS d LEFT JOIN {s}.triggers AS t ON t.name = d.trigger_name
+WHERE (%(delivery_id)s::uuid IS NULL OR d.delivery_id = %(delivery_id)s)
+  AND (%(trigger)s::text IS NULL OR d.trigger_name = %(trigger)s)
+  AND (%(verdict)s::text IS NULL OR d.verdict = %(verdict)s)
+  AND (%(pipelines)s::text[] IS NULL OR t.pipeline = ANY (%(pipelines)s))
+  AND (%(after_at)s::timestamptz IS NULL OR (d.received_at, d.delivery_id) < (%(after_at)s, %(after_id)s::uuid))
+ORDER BY d.received_at DESC, d.delivery_id DESC LIMIT %(limit)s

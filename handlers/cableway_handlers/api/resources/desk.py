@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from cableway.catalog import Catalog
 from cableway.runs import RecordedRun, RunRequest
 from cableway.store.executor import Steps
+from cableway.store.port import RunState
 from cableway_handlers.api.access import KeyDesk
 from cableway_handlers.api.hooks import Register
 from cableway_handlers.launch.protocol import Launch
@@ -38,6 +39,10 @@ class Desk(KeyDesk, Protocol):
 
     async def record_run(self, request: RunRequest) -> RecordedRun:
         """As `cableway.runs.record_run`."""
+        ...
+
+    async def cancel_run(self, run_id: str, *, by: str | None = None) -> RunState:
+        """As `cableway.runs.cancel_run`."""
         ...
 
     async def check(self) -> None:

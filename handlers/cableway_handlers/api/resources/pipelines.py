@@ -74,7 +74,7 @@ async def list_pipelines(
     office: TheOffice,
     caller: Reads,
     page: Annotated[Asked, Depends(asked)],
-    archived: Annotated[bool | None, Query(description="Only those that are, or are not.")] = None,
+    archived: Annotated[bool, Query(description="Those that are, instead of those that are not.")] = False,
 ) -> Page[PipelineRow]:
     """Pipelines by name."""
     after = page.after(text_after)
@@ -94,9 +94,18 @@ async def create_pipeline(office: TheOffice, caller: Writes, body: Document, not
 
 
 @router.get("/{name}", summary="A pipeline", response_model=PipelineView)
-async def get_pipeline(request: Request, office: TheOffice, caller: Reads, name: Name) -> Response:
+async def get_pipeline(
+    request: Request,
+    office: TheOffice,
+    caller: Reads,
+    name: Name,
+    archived: Annotated[bool, Query(description="An archived one, too.")] = False,
+) -> Response:
     """The version that is active."""
-    return answered(request, shown(await _read(office, caller, name, None)))
+    row = await _read(office, caller, name, None)
+    if row.archived_at is not None and not archived:
+        raise _archived()
+    return answered(request, shown(row))
 
 
 @router.put("/{name}", summary="Change a pipeline", response_model=PipelineView, responses=refuses(409, 412, 428))
@@ -215,10 +224,19 @@ def _matched(name: str, match: Precondition, change: Steps[SavedVersion], *, sha
 
 
 def _archive(name: str, match: Precondition) -> Steps[None]:
-    yield from _check(name, match)
+    row = yield from _check(name, match)
+    if row.archived_at is not None:
+        raise _archived()
     yield from versions.archive(name)
 
 
-def _check(name: str, match: Precondition) -> Steps[None]:
+def _check(name: str, match: Precondition) -> Steps[VersionRow]:
     yield Step("lock_pipeline", {"pipeline": name})
-    match.check(shown((yield from read_version(name))))
+    row = yield from read_version(name)
+    match.check(shown(row))
+    return row
+
+
+def _archived() -> UnknownPipelineError:
+    how = "ask for ?archived=true to see it, or activate one of its versions to bring it back"
+    return UnknownPipelineError(f"The pipeline is archived: {how}.")

@@ -91,20 +91,21 @@ async def create_run(
     """Record the run, pinned to the active version, and start its container soon after."""
     if not caller.sees(body.pipeline):
         raise UnknownPipelineError("There is no such pipeline.")
-    run_id, created = await _record(office, _wanted(request, caller, body, idempotency_key))
-    if created:
-        office.launches.add(Launch(run_id, 1))
-    shown = _shown(await office.desk.read(lambda: read_run(run_id)))
-    where = {"location": f"/runs/{run_id}"}
-    if not created:
-        return shown.response(200, **where, **{"idempotent-replayed": "true"})
-    return shown.response(202, **where)
+    return await started(office, _wanted(request, caller, body, idempotency_key))
 
 
 @router.get("/{run_id}", summary="A run", response_model=RunView)
 async def get_run(request: Request, office: TheOffice, caller: Reads, run_id: str) -> Response:
     """The run as it stands; its error is a problem without input values."""
     return answered(request, _shown(await _read(office, caller, run_id)))
+
+
+@router.post("/{run_id}/cancel", summary="Cancel a run", status_code=202, response_model=RunView)
+async def cancel_run(office: TheOffice, caller: Runs, run_id: str) -> Response:
+    """Ask for its end: at once where nobody works on it, else within its grace. One that has ended stays as it is."""
+    await _read(office, caller, run_id)
+    await office.desk.cancel_run(run_id, by=caller.name or None)
+    return _shown(await _read(office, caller, run_id)).response(202, location=f"/runs/{run_id}")
 
 
 @router.get("/{run_id}/attempts", summary="A run's attempts")
@@ -124,6 +125,18 @@ async def list_spans(office: TheOffice, caller: Reads, run_id: str) -> Page[Span
     """The sample of its trace that is kept beside it, by start; their times are nanoseconds since 1970."""
     await _read(office, caller, run_id)
     return Page(items=list(await office.desk.read(lambda: read_spans(run_id))), next_cursor=None)
+
+
+async def started(office: Office, wanted: RunRequest) -> Response:
+    """The answer to a wish for a run: 202 with the one that is recorded now, 200 with the one that its key has made."""
+    run_id, created = await _record(office, wanted)
+    if created:
+        office.launches.add(Launch(run_id, 1))
+    shown = _shown(await office.desk.read(lambda: read_run(run_id)))
+    where = {"location": f"/runs/{run_id}"}
+    if not created:
+        return shown.response(200, **where, **{"idempotent-replayed": "true"})
+    return shown.response(202, **where)
 
 
 def _wanted(request: Request, caller: Caller, body: NewRun, key: str | None) -> RunRequest:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from itertools import islice
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
+from cableway.definitions.timetable import Fire
 from cableway.errors import UnknownNameError, UnknownPipelineError
 from cableway.store.executor import Step, Steps
 from cableway.store.pages import page_of_schedulers
 from cableway.store.reading import Catchup, DstGap, Overlap, SchedulerRow, read_schedulers
 from cableway.stored import schedulers
+from cableway.stored.backfills import request_now
 from cableway.stored.names import only
+from cableway.stored.outlook import SchedulerState, read_outlook
+from cableway.stored.ticks import TickRow, read_ticks
 from cableway_handlers.api.access import Needs
-from cableway_handlers.api.bodies import Body, Instant, JsonObject, Name, StrictRoute
+from cableway_handlers.api.bodies import Body, Instant, JsonObject, Name, StrictRoute, Whole
 from cableway_handlers.api.etags import Precondition, Shown, answered, if_match, if_match_needed
 from cableway_handlers.api.openapi import refuses
-from cableway_handlers.api.paging import Asked, Page, asked, same, text_after
+from cableway_handlers.api.paging import MAX_PAGE, PAGE, Asked, Page, asked, same, text_after
 from cableway_handlers.api.resources.desk import TheOffice
+from cableway_handlers.api.resources.runs import RunView, started
 from cableway_handlers.api.scopes import Caller
 
 router = APIRouter(prefix="/schedulers", tags=["schedulers"], route_class=StrictRoute)
+
+Result = TypeVar("Result")
 
 SCHEDULER: TypeAdapter[Any] = TypeAdapter(SchedulerRow)
 
@@ -53,6 +62,15 @@ class NewScheduler(SchedulerSettings):
     """A scheduler to be stored."""
 
     name: Name
+
+
+class Preview(BaseModel):
+    """When a scheduler is due."""
+
+    name: str
+    state: SchedulerState
+    note: str
+    fires: list[Fire]
 
 
 @router.get("", summary="List schedulers")
@@ -108,6 +126,66 @@ async def delete_scheduler(
     return Response(status_code=204)
 
 
+class Pause(Body):
+    """Why somebody pauses a scheduler."""
+
+    note: str = Field(default="", max_length=1000)
+
+
+class TriggerNow(Body):
+    """What a run out of turn is given."""
+
+    parameters: JsonObject = Field(default_factory=dict[str, Any], description="They go before the scheduler's own.")
+
+
+@router.post("/{name}/pause", summary="Pause a scheduler", response_model=SchedulerRow)
+async def pause_scheduler(office: TheOffice, caller: Writes, name: Name, body: Pause | None = None) -> Response:
+    """Let it start no more runs until it is resumed."""
+    note = "" if body is None else body.note
+    return shown(await office.desk.change(lambda: _after(name, caller, schedulers.pause(name, note)))).response()
+
+
+@router.post("/{name}/resume", summary="Resume a scheduler", response_model=SchedulerRow)
+async def resume_scheduler(office: TheOffice, caller: Writes, name: Name) -> Response:
+    """Let it go on with its next tick; those in between stay on record without runs."""
+    return shown(await office.desk.change(lambda: _after(name, caller, schedulers.resume(name)))).response()
+
+
+@router.post(
+    "/{name}/trigger", summary="Run a scheduler now", status_code=202, response_model=RunView, responses=refuses(409)
+)
+async def trigger_scheduler(
+    office: TheOffice,
+    caller: Annotated[Caller, Depends(Needs("run", "schedulers"))],
+    name: Name,
+    body: TriggerNow | None = None,
+) -> Response:
+    """Start the run that it would start, out of turn; it belongs to no tick."""
+    parameters = {} if body is None else body.parameters
+    return await started(office, await office.desk.read(lambda: _after(name, caller, request_now(name, parameters))))
+
+
+@router.get("/{name}/preview", summary="When a scheduler is due next")
+async def preview_scheduler(
+    office: TheOffice, caller: Reads, name: Name, limit: Annotated[Whole, Query(ge=1, le=100)] = 10
+) -> Preview:
+    """Its next ticks from now on, were it not paused."""
+    outlook = await office.desk.read(lambda: _after(name, caller, read_outlook(name)))
+    fires: list[Fire] = []
+    if outlook.state != "error":
+        fires = await asyncio.to_thread(lambda: list(islice(outlook.fires(), limit)))
+    return Preview(name=name, state=outlook.state, note=outlook.note, fires=fires)
+
+
+@router.get("/{name}/ticks", summary="What became of a scheduler's ticks")
+async def list_ticks(
+    office: TheOffice, caller: Reads, name: Name, limit: Annotated[Whole, Query(ge=1, le=MAX_PAGE)] = PAGE
+) -> Page[TickRow]:
+    """The latest first: each tick that made a run, and those in a row that made none, with the reason."""
+    rows = await office.desk.read(lambda: _after(name, caller, read_ticks(name, limit=limit)))
+    return Page(items=list(rows), next_cursor=None)
+
+
 def shown(row: SchedulerRow) -> Shown:
     """The scheduler as it is answered."""
     return Shown.of(SCHEDULER, row, row.revision)
@@ -123,6 +201,12 @@ def _seen(name: str, caller: Caller) -> Steps[SchedulerRow]:
     if not caller.sees(row.pipeline):
         raise UnknownNameError(f"no scheduler {name!r}")
     return row
+
+
+def _after(name: str, caller: Caller, steps: Steps[Result]) -> Steps[Result]:
+    """Do *steps* where the caller may know of the scheduler."""
+    yield from _seen(name, caller)
+    return (yield from steps)
 
 
 def _matched(name: str, caller: Caller, match: Precondition) -> Steps[None]:
