@@ -11,6 +11,7 @@ from annotated_types import Len
 from cableway.blocs.kinds import TransformerBloc
 from cableway.blocs.tables import library, require_columns
 from cableway.context import RunContext
+from cableway.errors import RowError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +106,30 @@ class AggregateBloc(TransformerBloc):
         )
 
     def _aggregated(self, table: Any, measures: list[tuple[str | list[str], str]] | list[Any]) -> Any:
-        grouped = table.group_by(self.config.group_by, use_threads=False).aggregate(measures)
+        try:
+            grouped = table.group_by(self.config.group_by, use_threads=False).aggregate(measures)
+        except library("pyarrow").ArrowNotImplementedError:
+            raise self._unfit(table) from None
         results = grouped.drop_columns(self.config.group_by) if self.config.group_by else grouped
         names = [name for name, _, _ in _measures(self.config)]
         kept = [grouped.column(name) for name in self.config.group_by]
         return library("pyarrow").table([*kept, *results.columns], names=[*self.config.group_by, *names])
+
+    def _unfit(self, table: Any) -> RowError:
+        """What to say of a table in which a column is of a type that cannot be added up or compared."""
+        types = library("pyarrow").types
+        sums = [
+            name
+            for name in self.config.sum
+            if not types.is_null(kind := table.column(name).type) and not _adds(types, kind)
+        ]
+        column = (sums or [*self.config.min, *self.config.max, *self.config.group_by, ""])[0]
+        kind = table.column(column).type if column else "this"
+        return RowError(f"a column of type {kind} cannot be aggregated so", where=self.name, column=column or None)
+
+
+def _adds(types: Any, kind: Any) -> bool:
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))
 
 
 def _measures(config: AggregateConfig) -> Iterator[tuple[str, str | list[str], str]]:

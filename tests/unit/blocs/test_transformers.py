@@ -12,6 +12,7 @@ from cableway.blocs.pass_through import PassThroughBloc, PassThroughConfig
 from cableway.blocs.tables import library
 from cableway.catalog import Catalog
 from cableway.context import MissingDataError
+from cableway.errors import RowError
 from tests.unit.blocs.contexts import context_of
 
 pa = library("pyarrow")
@@ -103,3 +104,15 @@ async def test_pass_through_hands_on_what_it_gets() -> None:
     value = object()
     assert await bloc.transform(context_of(bloc, {"a": value})) is value
     assert await bloc.transform(context_of(bloc)) is None
+
+
+def test_a_column_of_nothing_but_nulls_adds_up_to_nothing() -> None:
+    table = pa.table({"k": ["a", "a"], "v": pa.nulls(2)})
+    assert transformed(aggregate(group_by=["k"], sum=["v"], min=[], count="n"), table).to_pylist() == [
+        {"k": "a", "n": 2, "v": None}
+    ]
+
+
+def test_text_cannot_be_added_up() -> None:
+    with pytest.raises(RowError, match=r"^sums, column 'v': a column of type string cannot be aggregated so$"):
+        transformed(aggregate(group_by=["k"], sum=["v"]), pa.table({"k": ["a"], "v": ["x"]}))
