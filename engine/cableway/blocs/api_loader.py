@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
@@ -132,36 +133,38 @@ class ApiLoaderBloc(SpeakingBloc, LoaderBloc):
 
     async def _whole(self, context: RunContext) -> list[Any]:
         """All records. Raise `HttpError`, or `CredentialsError` where the server refuses who we are."""
-        return [record async for _, records in self._pages() for record in records]
+        async with aclosing(self._pages()) as pages:
+            return [record async for _, records in pages for record in records]
 
-    async def _items(self, context: RunContext) -> AsyncIterator[tuple[str, Any]]:
+    async def _items(self, context: RunContext) -> AsyncGenerator[tuple[str, Any]]:
         size = self.config.batch_size
-        if size is None:
-            async for position, records in self._pages():
-                if records:
-                    yield position, records
-            return
         held: list[Any] = []
         first = 0
-        async for _, records in self._pages():
-            held += records
-            while len(held) >= size:
-                yield str(first), held[:size]
-                held = held[size:]
-                first += size
+        # Closed here, for a reader that stops early leaves requests on their way.
+        async with aclosing(self._pages()) as pages:
+            async for position, records in pages:
+                if size is None and records:
+                    yield position, records
+                elif size is not None:
+                    held += records
+                    while len(held) >= size:
+                        yield str(first), held[:size]
+                        held = held[size:]
+                        first += size
         if held:
             yield str(first), held
 
-    async def _pages(self) -> AsyncIterator[tuple[str, list[Any]]]:
+    async def _pages(self) -> AsyncGenerator[tuple[str, list[Any]]]:
         watermark = self._started()
         try:
-            async for position, page in self._source(watermark).read():
-                records = list(page.records)
-                if watermark is not None:
-                    records = cast("list[Any]", watermark.new_rows(self._rows(records, page.reply.place)))
-                yield position, records
-                if watermark is not None and watermark.exhausted:
-                    return
+            async with aclosing(self._source(watermark).read()) as pages:
+                async for position, page in pages:
+                    records = list(page.records)
+                    if watermark is not None:
+                        records = cast("list[Any]", watermark.new_rows(self._rows(records, page.reply.place)))
+                    yield position, records
+                    if watermark is not None and watermark.exhausted:
+                        return
         except HttpError as error:
             if error.http_status in {401, 403}:
                 raise CredentialsError(f"loader {self.name!r}: {error}; check 'auth' and its secret") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from cableway.errors import AddressRefusedError, HttpError
 from cableway.redaction import guard
 
 if TYPE_CHECKING:
+    import ssl
+
     from cableway.blocs.http.auth import Credentials
     from cableway.blocs.http.options import HttpOptions
     from cableway.settings import HttpSettings
@@ -54,9 +57,7 @@ class Client:
         self._credentials = credentials
         self._budget = RetryBudget(options.attempts)
         self._sleep = sleep
-        self._pool = pool(
-            self._guard, connections=connections, tls=httpx.create_ssl_context(), proxy=proxy, resolver=resolver
-        )
+        self._pool = pool(self._guard, connections=connections, tls=_tls(), proxy=proxy, resolver=resolver)
         idle = options.idle_s
         self._timeouts = {"connect": idle, "read": idle, "write": idle, "pool": options.timeout_s}
 
@@ -171,6 +172,12 @@ class Client:
             http_status=reply.status,
             retry_after_s=wait_s,
         )
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once, for reading the authorities takes longer than a request."""
+    return httpx.create_ssl_context()
 
 
 def with_header(request: Request, name: str, value: str) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -35,16 +35,16 @@ class Pages:
         self._path = JsonPath(record_path) if record_path is not None else None
         self._ahead = concurrency
 
-    def read(self) -> AsyncIterator[tuple[str, Page]]:
+    def read(self) -> AsyncGenerator[tuple[str, Page]]:
         """Pages in order, each with what the server calls it, or else its number from 0."""
         if self._how is None:
             return self._single()
         return self._numbered(self._how) if self._how.type in NUMBERED else self._linked(self._how)
 
-    async def _single(self) -> AsyncIterator[tuple[str, Page]]:
+    async def _single(self) -> AsyncGenerator[tuple[str, Page]]:
         yield "0", await self._page(self._request, "0")
 
-    async def _linked(self, how: Pagination) -> AsyncIterator[tuple[str, Page]]:
+    async def _linked(self, how: Pagination) -> AsyncGenerator[tuple[str, Page]]:
         links, request, number = Linked(how, self._request, self._json), self._request, 0
         while True:
             page = await self._page(request, str(number))
@@ -56,7 +56,7 @@ class Pages:
             self._bound(how, number, page)
             request = following
 
-    async def _numbered(self, how: Pagination) -> AsyncIterator[tuple[str, Page]]:
+    async def _numbered(self, how: Pagination) -> AsyncGenerator[tuple[str, Page]]:
         numbers = Numbered(how, self._request, self._json)
         page = await self._page(numbers.at(0), "0")
         many, last = numbers.pages(page), b""
