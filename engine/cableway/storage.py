@@ -354,12 +354,14 @@ class DatabaseStorage:
         """Let it go on with its next tick; those in between stay on record without runs. Raise `UnknownNameError`."""
         return self._write(schedulers.resume(name))
 
-    def trigger_scheduler(self, name: str, parameters: Mapping[str, Any] | None = None) -> RecordedRun:
-        """Record the run that the scheduler would start, with *parameters* over its own. It belongs to no tick.
+    def trigger_scheduler(
+        self, name: str, parameters: Mapping[str, Any] | None = None, *, texts: Mapping[str, str] | None = None
+    ) -> RecordedRun:
+        """Record the run that the scheduler would start, with *parameters* and *texts* over its own; for no tick.
 
         Raise `UnknownNameError`, or as `record_run`.
         """
-        return record_run(self.session, self.session.drive(request_now(name, parameters)))
+        return record_run(self.session, self.session.drive(request_now(name, parameters, texts)))
 
     def backfill_scheduler(
         self,

@@ -41,8 +41,10 @@ class Backfill:
     """Ticks that the overlap policy wants no run of."""
 
 
-def request_now(name: str, parameters: Mapping[str, Any] | None = None) -> Steps[RunRequest]:
-    """The run that the scheduler would start, with *parameters* over its own. It belongs to no tick.
+def request_now(
+    name: str, parameters: Mapping[str, Any] | None = None, texts: Mapping[str, str] | None = None
+) -> Steps[RunRequest]:
+    """The run that the scheduler would start, with *parameters* and *texts* over its own. It belongs to no tick.
 
     Raise `UnknownNameError` where there is no such scheduler.
     """
@@ -50,6 +52,7 @@ def request_now(name: str, parameters: Mapping[str, Any] | None = None) -> Steps
     return RunRequest(
         pipeline=row["pipeline"],
         parameters={**row["parameters"], **(parameters or {})},
+        texts=texts or {},
         scheduler_name=row["name"],
         trigger_name=row["trigger_name"],
     )

@@ -9,6 +9,7 @@ from cableway_handlers.cli import (
     key_commands,
     project_commands,
     run_commands,
+    scheduler_commands,
     service_commands,
 )
 
@@ -20,5 +21,12 @@ app = typer.Typer(
     rich_markup_mode=None,  # its boxes cost more than all else that help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (project_commands, run_commands, definition_commands, key_commands, service_commands):
+for commands in (
+    project_commands,
+    run_commands,
+    definition_commands,
+    key_commands,
+    scheduler_commands,
+    service_commands,
+):
     commands.add_to(app)

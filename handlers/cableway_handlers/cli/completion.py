@@ -41,6 +41,11 @@ def bloc_types(incomplete: str) -> list[tuple[str, str]]:
     return _offered(incomplete, _bloc_types)
 
 
+def schedulers(incomplete: str) -> list[tuple[str, str]]:
+    """The stored schedulers, with their pipelines."""
+    return _offered(incomplete, _schedulers)
+
+
 def _offered(incomplete: str, names: Callable[[], Iterable[tuple[str, str]]]) -> list[tuple[str, str]]:
     with suppress(Exception):
         return [pair for pair in names() if pair[0].startswith(incomplete)][:MOST]
@@ -57,6 +62,12 @@ def _runs() -> Iterable[tuple[str, str]]:
     from cableway.store.reading import read_runs
 
     return [(row.run_id, f"{row.pipeline}, {row.state}") for row in _read(read_runs(limit=MOST))]
+
+
+def _schedulers() -> Iterable[tuple[str, str]]:
+    from cableway.store.reading import read_schedulers
+
+    return [(row.name, row.pipeline) for row in _read(read_schedulers())]
 
 
 def _bloc_types() -> Iterable[tuple[str, str]]:

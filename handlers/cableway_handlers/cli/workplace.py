@@ -40,12 +40,13 @@ class Workplace:
 
 
 @contextmanager
-def workplace() -> Generator[Workplace]:
+def workplace(extra: Mapping[str, str] | None = None) -> Generator[Workplace]:
     """The database that the environment or ``.env`` names; where there is none, an embedded Postgres, said in one line.
 
-    Raise `SettingsError`, or `UnavailableError` where the embedded one is not installed.
+    *extra* variables go before those. Raise `SettingsError`, or `UnavailableError` where the embedded one is not
+    installed.
     """
-    variables = get_environment()
+    variables = {**get_environment(), **(extra or {})}
     settings = read_settings(variables)
     with ExitStack() as stack:
         if settings.database is None:

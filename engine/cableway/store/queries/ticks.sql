@@ -39,8 +39,8 @@ FROM jsonb_to_recordset(%(plans)s::jsonb) AS p (
 WHERE s.scheduler_id = p.scheduler_id
 
 -- name: next_tick
--- When somebody should look next, and what time it is; one look into an index.
-SELECT statement_timestamp() AS now, (
+-- When somebody should look next, what time it is, and how many cannot be read; each is one look into an index.
+SELECT statement_timestamp() AS now, (SELECT count(*) FROM {s}.schedulers WHERE error IS NOT NULL) AS faulty, (
     SELECT next_at FROM {s}.schedulers
     WHERE next_at IS NOT NULL AND (%(names)s::text[] IS NULL OR name = ANY(%(names)s))
     ORDER BY next_at LIMIT 1

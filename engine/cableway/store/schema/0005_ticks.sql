@@ -13,6 +13,7 @@ COMMENT ON COLUMN schedulers.active_since IS 'runs that failed before do not cou
 COMMENT ON COLUMN schedulers.error IS 'why nobody can say when it is due';
 
 CREATE INDEX schedulers_by_next ON schedulers (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX schedulers_faulty ON schedulers (name) WHERE error IS NOT NULL;
 CREATE INDEX schedulers_watched ON schedulers (name) WHERE pause_after_failures IS NOT NULL AND NOT paused;
 
 -- A tick that made a run is a row; ticks of a scheduler that made none for one reason share a row. They stay when the
