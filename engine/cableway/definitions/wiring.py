@@ -180,12 +180,13 @@ def _target_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[
     for place in places:
         bloc: Any = built.get(place.definition.name)
         target = bloc.target(bloc.config) if bloc is not None and bloc.kind == "exporter" else None
-        if target is None:
+        if bloc is None or target is None:
             continue
-        other: Any = writers.get(target)
-        if other is None:
+        if target not in writers:
             writers[target] = bloc
-        elif other.sole_target(other.config) is not None:
+            continue
+        other = writers[target]
+        if other.sole_target(other.config) is not None:
             yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes the whole of it")
         elif bloc.sole_target(bloc.config) is not None:
             yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes to it as well, and this the whole")

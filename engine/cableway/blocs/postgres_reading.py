@@ -1,0 +1,233 @@
+"""What a ``postgres_loader`` reads: a table or a query, described, bounded, and streamed by COPY."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import ClientCursor, Connection
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+
+from cableway.blocs.postgres_arrow import Field, Numerics, Parser, field_of
+from cableway.blocs.postgres_ranges import Key, Range
+from cableway.errors import CredentialsError, SourceError
+
+_BEGIN = SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+_SESSION = SQL(
+    "SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true), "
+    "set_config('IntervalStyle', 'postgres', true), set_config('bytea_output', 'hex', true), "
+    "set_config('extra_float_digits', '1', true), set_config('client_encoding', 'UTF8', true), "
+    "set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true)"
+)
+_DESCRIBE = SQL("SELECT * FROM ({}) AS rows LIMIT 0")
+_ARRAYS = SQL("SELECT oid FROM pg_type WHERE oid = ANY(%s) AND typcategory = 'A'")
+_LAST = SQL("SELECT {} FROM ({}) AS rows ORDER BY {} LIMIT 1")
+_KEYLESS = SQL("SELECT EXISTS (SELECT FROM ({}) AS rows WHERE {}) AS found")
+_SORTED = SQL("SELECT place FROM (SELECT row_number() OVER () AS place, rows.* FROM ({}) AS rows) AS rows ORDER BY {}")
+_COPY = SQL("COPY (SELECT {} FROM ({}) AS rows{}{}) TO STDOUT (FORMAT csv)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What to read. ``where`` names it in messages."""
+
+    rows: Composable
+    where: str
+    columns: Sequence[str] | None = None
+    key: tuple[str, ...] = ()
+    numerics: Numerics = "decimal"
+    conditions: Sequence[Composable] = field(default_factory=list[Composable])
+
+
+@contextmanager
+def snapshot(connection: Connection[Any], where: str) -> Generator[None]:
+    """One transaction that only reads, and sees what was there when it began. psycopg's errors are said anew."""
+    try:
+        connection.execute(_BEGIN)
+        connection.execute(_SESSION)
+        yield
+    except psycopg.Error as error:
+        raise _said_anew(error, where) from None
+    finally:
+        connection.close()
+
+
+class Reader:
+    """Reads a *selection* over a connection inside of `snapshot`."""
+
+    def __init__(self, connection: Connection[Any], selection: Selection) -> None:
+        self._connection = connection
+        self._selection = selection
+        self._where = selection.where
+        every = self._described()
+        chosen = selection.columns or list(every)
+        self._require(chosen, every, "columns")
+        self._require(selection.key, every, "key")
+        more = [name for name in selection.key if name not in chosen]
+        self._fields = [every[name] for name in (*chosen, *more)]
+        self._shown = len(chosen)
+        self._key_places = [[*chosen, *more].index(name) for name in selection.key]
+        self._parser = Parser(self._fields)
+
+    def last_key(self) -> Key | None:
+        """The highest key; None where there are no rows. Raise `SourceError` where a row has none."""
+        missing = SQL(" OR ").join(SQL("{} IS NULL").format(name) for name in self._key)
+        found = self._one(_KEYLESS.format(self._bounded, missing))
+        if found["found"]:
+            raise SourceError(f"{self._where}: there are rows without a value in the key; choose columns without nulls")
+        texts = SQL(", ").join(
+            SQL("{}::text AS {}").format(name, Identifier(f"k{number}")) for number, name in enumerate(self._key)
+        )
+        order = SQL(", ").join(SQL("{} DESC").format(name) for name in self._key)
+        row = self._connection.execute(_LAST.format(texts, self._bounded, order)).fetchone()
+        return None if row is None else tuple(row.values())
+
+    def in_order(self, ranges: Iterable[Range]) -> list[Range]:
+        """*ranges* with the lowest first, by the order of the database."""
+        every = list(dict.fromkeys(ranges))
+        first = [piece for piece in every if piece.low is None]
+        others = [piece for piece in every if piece.low is not None]
+        if len(others) < 2:
+            return first + others
+        # An empty selection in front gives the keys their types, and with those their order.
+        head = SQL("SELECT {} FROM ({}) AS rows WHERE false").format(SQL(", ").join(self._key), self._rows)
+        lows = [SQL("SELECT {}").format(_literals(piece.low or ())) for piece in others]
+        union = SQL(" UNION ALL ").join([head, *lows])
+        rows = self._connection.execute(_SORTED.format(union, SQL(", ").join(self._key))).fetchall()
+        return first + [others[row["place"] - 1] for row in rows]
+
+    def whole(self, bounds: Range | None = None) -> Any:
+        """One table with all rows, or with those of *bounds*."""
+        return self._table(b"".join(self._lines(bounds)))
+
+    def batches(self, size: int) -> Iterator[Any]:
+        """Tables of *size* rows, the last one of fewer."""
+        held: list[bytes] = []
+        for line in self._lines(None):
+            held.append(line)
+            if len(held) == size:
+                yield self._table(b"".join(held))
+                held = []
+        if held:
+            yield self._table(b"".join(held))
+
+    def ranges(self, bounds: Range, size: int) -> Iterator[tuple[Range, Any]]:
+        """Tables of about *size* rows with the ranges that they are; the last one reaches to the end of *bounds*."""
+        held: list[bytes] = []
+        low = bounds.low
+        for line in self._lines(bounds):
+            if len(held) == size:
+                high = self._key_of(held[-1])
+                if high == self._key_of(line):
+                    raise SourceError(f"{self._where}: the key is not unique: two rows have the same values in it")
+                yield Range(low, high), self._table(b"".join(held))
+                held, low = [], high
+            held.append(line)
+        if held:
+            yield Range(low, bounds.high), self._table(b"".join(held))
+
+    def _lines(self, bounds: Range | None) -> Iterator[bytes]:
+        """The rows as the server sends them, one at a time."""
+        columns = SQL(", ").join(
+            SQL("to_json({})").format(Identifier(field.name)) if field.is_array else Identifier(field.name)
+            for field in self._fields
+        )
+        order = SQL(" ORDER BY {}").format(SQL(", ").join(self._key)) if bounds is not None else SQL("")
+        statement = _COPY.format(columns, self._rows, self._conditions(bounds), order)
+        with self._connection.cursor().copy(statement) as copy:
+            try:
+                while line := copy.read():
+                    yield cast("bytes", line)
+            except GeneratorExit:
+                self._connection.close()  # else the rest of the rows would have to be waited for
+                raise
+
+    def _table(self, data: bytes) -> Any:
+        table = self._parser.table(data, self._where)
+        return table.select(range(self._shown)) if self._shown < len(self._fields) else table
+
+    def _key_of(self, line: bytes) -> Key:
+        fields = next(csv.reader([bytes(line).decode()], strict=True))
+        return tuple(fields[place] for place in self._key_places)
+
+    def _described(self) -> dict[str, Field]:
+        # In binary form, for then the server takes one statement and no more.
+        cursor = self._connection.execute(_DESCRIBE.format(self._rows), binary=True)
+        columns = cursor.description or []
+        names = [column.name for column in columns]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise SourceError(f"{self._where}: gives the column {min(twice)!r} twice; name one of them anew")
+        found = self._connection.execute(_ARRAYS, ([column.type_code for column in columns],)).fetchall()
+        arrays = {row["oid"] for row in found}
+        return {
+            column.name: field_of(column, is_array=column.type_code in arrays, numerics=self._selection.numerics)
+            for column in columns
+        }
+
+    def _require(self, names: Iterable[str], there: Mapping[str, Field], option: str) -> None:
+        for name in names:
+            if name not in there:
+                listed = ", ".join(map(repr, there))
+                raise SourceError(f"{self._where} has no column {name!r}, which {option!r} names; it has: {listed}")
+
+    @property
+    def _key(self) -> list[Identifier]:
+        return [Identifier(name) for name in self._selection.key]
+
+    @property
+    def _rows(self) -> Composable:
+        return self._selection.rows
+
+    @property
+    def _bounded(self) -> Composable:
+        return SQL("SELECT * FROM ({}) AS rows{}").format(self._rows, self._conditions(None))
+
+    def _conditions(self, bounds: Range | None) -> Composable:
+        conditions = list(self._selection.conditions)
+        key = SQL(", ").join(self._key)
+        ends: list[tuple[SQL, Key | None]] = []
+        if bounds is not None:
+            ends = [(SQL(">"), bounds.low), (SQL("<="), bounds.high)]
+        for sign, end in ends:
+            if end is not None:
+                conditions.append(SQL("({}) {} ({})").format(key, sign, _literals(end)))
+        return SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL("")
+
+    def _one(self, statement: Any) -> Any:
+        return self._connection.execute(statement).fetchone()
+
+
+def _literals(key: Key) -> Composed:
+    return SQL(", ").join(Literal(value) for value in key)
+
+
+def query_rows(connection: Connection[Any], query: str, parameters: Mapping[str, Any] | None) -> Composable:
+    """The *query* as rows to select from, its *parameters* written in as literals."""
+    text = query.strip().rstrip(";")
+    if parameters is not None:
+        text = ClientCursor(connection).mogrify(cast("LiteralString", text), parameters)
+    return SQL(cast("LiteralString", f"{text}\n".replace("{", "{{").replace("}", "}}"))).format()
+
+
+def _said_anew(error: psycopg.Error, where: str) -> SourceError | CredentialsError:
+    state, said = error.sqlstate, error.diag.message_primary
+    if state is None and isinstance(error, psycopg.ProgrammingError):
+        return SourceError(f"{where}: its placeholders and 'parameters' do not fit")
+    if state is None or state[:2] in {"08", "57"}:
+        return SourceError(f"{where}: the connection to Postgres was lost")
+    match state:
+        case "42501":
+            return CredentialsError(f"{where}: the role has no right to read this: {said}")
+        case "42P01" | "3F000":
+            return SourceError(f"{where}: there is no such table: {said}")
+        case "25001" | "25006":
+            return SourceError(f"{where}: wants to write, and a loader only reads")
+        case _ if state.startswith("42"):
+            return SourceError(f"{where}: Postgres does not understand it: {said}")
+        case _:
+            return SourceError(f"{where}: Postgres refused ({type(error).__name__}, {state})")
