@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from cableway.flow.config import ETLPipelineConfig, ExecutionType, StageConfig
     from cableway.flow.pipeline import ETLPipeline
     from cableway.flow.tracker import ItemTracker
-    from cableway.items import DROP, WorkItem, WorkItemMetadata, WorkItemResult
-    from cableway.refused import RefusedRow, Sifted
+    from cableway.items import DROP, Rejected, WorkItem, WorkItemMetadata, WorkItemResult
     from cableway.storage import DatabaseStorage
 
 __all__ = [
@@ -31,9 +30,8 @@ __all__ = [
     "ItemTracker",
     "LoaderBloc",
     "PostgresExporterBloc",
-    "RefusedRow",
+    "Rejected",
     "RunContext",
-    "Sifted",
     "StageConfig",
     "TransformerBloc",
     "WorkItem",
@@ -52,9 +50,8 @@ _HOMES = {
     "ItemTracker": "cableway.flow.tracker",
     "LoaderBloc": "cableway.blocs.kinds",
     "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
-    "RefusedRow": "cableway.refused",
+    "Rejected": "cableway.items",
     "RunContext": "cableway.context",
-    "Sifted": "cableway.refused",
     "StageConfig": "cableway.flow.config",
     "TransformerBloc": "cableway.blocs.kinds",
     "WorkItem": "cableway.items",

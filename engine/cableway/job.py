@@ -225,7 +225,7 @@ class _Job:
         error, assembly, attempt = worked.error, self._assembly, self._attempt
         rows_in, rows_out = assembly.rows_in_and_out(committed=worked.committed) if assembly else (0, 0)
         return RunResult(
-            state=state_of(error, sum(worked.counts.get(name, 0) for name in ("failed", "lost", "rows_refused"))),
+            state=state_of(error, worked.counts.get("failed", 0) + worked.counts.get("lost", 0)),
             exit_code=exit_code_of(error),
             counts=worked.counts,
             rows_in=rows_in,

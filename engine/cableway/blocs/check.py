@@ -1,4 +1,4 @@
-"""``check``: a contract for data. Rows that break it are refused; an item that breaks it fails."""
+"""``check``: a contract for data. Rows that break it are rejected; an item that breaks it fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CheckBloc(TransformerBloc):
     """Hands on the rows that keep the rules.
 
     ``not_null``, ``unique``, ``accepted_values`` and ``range`` judge rows: one that breaks a rule of severity ``error``
-    is refused, which makes it a dead letter of its own. ``row_count`` and ``freshness`` judge the item: breaking
+    is rejected, which makes it a dead letter of its own. ``row_count`` and ``freshness`` judge the item: breaking
     them fails it. What breaks a rule of severity ``warn`` is counted, logged and let through. A rule sees one item:
     that is all of the data where the loader does not batch, or where the stage gathers.
     """
@@ -93,19 +93,19 @@ class CheckBloc(TransformerBloc):
 
     def _judged(self, table: Any, context: RunContext | None) -> Any:
         require_columns(table, [column for rule in self._rules for column in rule.columns], self.name)
-        refused: dict[int, Exception] = {}
+        rejected: dict[int, Exception] = {}
         for number, rule in enumerate(self._rules):
             if rule.of_rows:
                 rows = broken_rows(table, rule, self.name)
                 self._note(number, len(rows), context)
                 if rule.severity == "error":
                     for row, column in rows:
-                        refused.setdefault(row, RowError(rule.reason, where=self.name, row=row + 1, column=column))
+                        rejected.setdefault(row, RowError(rule.reason, where=self.name, row=row + 1, column=column))
             elif reason := item_fault(table, rule):
                 self._note(number, 1, context)
                 if rule.severity == "error":
                     raise RowError(f"{rule.words}: {reason}", where=self.name)
-        return without_rows(table, table, refused) if refused else table
+        return without_rows(table, table, rejected) if rejected else table
 
     def _note(self, number: int, count: int, context: RunContext | None) -> None:
         rule = self._rules[number]

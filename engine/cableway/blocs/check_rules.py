@@ -31,7 +31,7 @@ class Rule:
     max_age_s: float | None = None
     """Of ``freshness``: seconds that the newest value may be old."""
     severity: Literal["error", "warn"] = "error"
-    """``error`` refuses the row, or fails the item; ``warn`` counts and logs."""
+    """``error`` rejects the row, or fails the item; ``warn`` counts and logs."""
 
     @classmethod
     def of(cls, written: Any) -> Rule:

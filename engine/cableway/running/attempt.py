@@ -31,7 +31,6 @@ from cableway.flow.observer import Observer
 from cableway.flow.pipeline import ETLPipeline
 from cableway.running.assembly import Assembly
 from cableway.running.letters import DeadLetterBox, LetterPost
-from cableway.running.refusals import Refusals
 from cableway.running.report import full_words_of, lack_of
 from cableway.running.stopping import Stop
 from cableway.running.threads import called
@@ -83,8 +82,6 @@ class Attempt:
         self._verdict = Verdict(assembly.readers.sources, self._settings.max_errors, stop)
         box = DeadLetterBox(assembly.payload, span_context)
         self._post = LetterPost(box, store, lease, stop)
-        on_error = {stage.name: stage.on_error for stage in assembly.definition.stages}
-        assembly.refusals = self._verdict.refusals = Refusals(on_error, box, stop)
         self._body: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None
         self._closing: asyncio.Timeout | None = None

@@ -12,7 +12,6 @@ from cableway.blocs.check_rules import Rule
 from cableway.blocs.tables import library
 from cableway.catalog import Catalog
 from cableway.errors import RowError
-from cableway.refused import Sifted
 from tests.unit.blocs.contexts import context_of
 
 pa = library("pyarrow")
@@ -47,16 +46,15 @@ def checked(rows: Any, *rules: dict[str, Any]) -> tuple[CheckBloc, Any]:
         ),
     ],
 )
-def test_rows_that_break_a_rule_are_refused(rule: dict[str, Any], refused: dict[str, str]) -> None:
+def test_rows_that_break_a_rule_are_rejected(rule: dict[str, Any], refused: dict[str, str]) -> None:
     bloc, result = checked(ROWS, rule)
-    assert isinstance(result, Sifted)
-    assert {row.position for row in result.refused} == set(refused)
-    for row in result.refused:
-        assert refused[row.position] in str(row.error)
-        assert str(row.error).startswith(f"contract, row {int(row.position) + 1}, ")
+    kept, *rejected = result
+    assert [row.row for row in rejected] == [ROWS[int(number)] for number in refused]
+    for number, row in zip(refused, rejected, strict=True):
+        assert refused[number] in str(row.error)
+        assert str(row.error).startswith(f"contract, row {int(number) + 1}, ")
         assert "secret" not in str(row.error)
-        assert row.payload == ROWS[int(row.position)]
-    assert result.kept.to_pylist() == [row for n, row in enumerate(ROWS) if str(n) not in refused]
+    assert kept.to_pylist() == [row for n, row in enumerate(ROWS) if str(n) not in refused]
     assert bloc.outputs()["rules"][0]["broken"] == len(refused)
 
 
@@ -102,8 +100,8 @@ def test_a_gather_judges_all_items_together() -> None:
     state = bloc.initial()
     for ids in ([1, 2], [2, 3]):
         state = bloc.fold(state, context_of(bloc, {"source": pa.table({"id": ids})}))
-    result = bloc.finish(state)
-    assert (result.kept.to_pydict(), [row.position for row in result.refused]) == ({"id": [1, 2, 3]}, ["2"])
+    kept, rejected = bloc.finish(state)
+    assert (kept.to_pydict(), rejected.row) == ({"id": [1, 2, 3]}, {"id": 2})
 
 
 def test_rules_without_what_they_need_are_faults() -> None:

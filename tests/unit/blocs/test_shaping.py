@@ -20,7 +20,6 @@ from cableway.blocs.tables import library
 from cableway.catalog import Catalog
 from cableway.context import MissingDataError
 from cableway.errors import DefinitionError, RowError
-from cableway.refused import Sifted
 from tests.unit.blocs.contexts import context_of
 
 pa = library("pyarrow")
@@ -90,14 +89,12 @@ def test_rows_that_do_not_fit_become_null_or_are_refused() -> None:
     rows = [{"v": text, "w": "1"} for text in ("1", "secret", "3", "", None, "6")]
     nulled = transformed(CastBloc("types", CastConfig(types={"v": "integer"}, on_bad_row="null")), rows)
     assert nulled.column("v").to_pylist() == [1, None, 3, None, None, 6]
-    sifted = transformed(
-        CastBloc("types", CastConfig(types={"v": "integer", "w": "integer"}, on_bad_row="refuse")), rows
-    )
-    assert isinstance(sifted, Sifted)
-    assert sifted.kept.to_pydict() == {"v": [1, 3, None, 6], "w": [1, 1, 1, 1]}
-    assert [(row.position, str(row.error), row.payload) for row in sifted.refused] == [
-        ("1", "types, row 2, column 'v': is no integer", {"v": "secret", "w": "1"}),
-        ("3", "types, row 4, column 'v': is no integer", {"v": "", "w": "1"}),
+    bloc = CastBloc("types", CastConfig(types={"v": "integer", "w": "integer"}, on_bad_row="reject"))
+    kept, *rejected = transformed(bloc, rows)
+    assert kept.to_pydict() == {"v": [1, 3, None, 6], "w": [1, 1, 1, 1]}
+    assert [(str(each.error), each.row) for each in rejected] == [
+        ("types, row 2, column 'v': is no integer", {"v": "secret", "w": "1"}),
+        ("types, row 4, column 'v': is no integer", {"v": "", "w": "1"}),
     ]
 
 

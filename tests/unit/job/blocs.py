@@ -12,8 +12,7 @@ from typing import Any, ClassVar
 from cableway.blocs.kinds import Ending, ExporterBloc, Frames, LoaderBloc, TransformerBloc
 from cableway.context import RunContext
 from cableway.errors import RowError, SourceError
-from cableway.items import DROP
-from cableway.refused import RefusedRow, Sifted
+from cableway.items import DROP, Rejected
 
 SEEN: list[tuple[str, Any]] = []
 """What blocs that run in this process noted, in order: the bloc's name, and what."""
@@ -51,23 +50,6 @@ class Numbers(LoaderBloc):
                 yield f"n{number}", number
         finally:
             SEEN.append((self.name, "closed"))
-
-
-class SiftedNumbers(Numbers):
-    """Refuses odd numbers."""
-
-    bloc_type = "sifted_numbers"
-
-    def load(self, context: RunContext) -> Any:
-        for position, value in super().load(context):
-            yield position, sifted(value, position)
-
-
-def sifted(number: int, position: str) -> Sifted:
-    """The number in a list, or an empty list where it is odd."""
-    if number % 2 == 0:
-        return Sifted([number])
-    return Sifted([], [RefusedRow(position, RowError("is odd", where="numbers", column="n"), {"n": number})])
 
 
 class AsyncNumbers(Numbers):
@@ -119,16 +101,19 @@ class Multiply(TransformerBloc):
 
 
 class Sift(TransformerBloc):
-    """Refuses odd numbers."""
+    """Hands on every number, and rejects the odd ones beside that."""
 
     bloc_type = "sift"
-    summary = "Refuses odd numbers."
+    summary = "Hands on every number, and rejects the odd ones beside that."
     Config = SiftConfig
     example: ClassVar[Mapping[str, Any]] = {}
     frames: ClassVar[Frames | None] = None
 
     def transform(self, context: RunContext) -> Any:
-        return sifted(context.input(), "odd")
+        number = context.input()
+        yield [number]
+        if number % 2:
+            yield Rejected(RowError("is odd", where="numbers", column="n"), {"n": number})
 
 
 class MultiplyAsync(TransformerBloc):

@@ -22,8 +22,8 @@ class CastConfig:
 
     types: Annotated[dict[str, str], MinLen(1)]
     """Types by column: boolean, date, integer, number, string, timestamp, timestamptz, or decimal(P,S)."""
-    on_bad_row: Literal["fail", "null", "refuse"] = "fail"
-    """A value that does not fit: fails its item, becomes null, or its row is refused (a dead letter of its own)."""
+    on_bad_row: Literal["fail", "null", "reject"] = "fail"
+    """A value that does not fit: fails its item, becomes null, or its row is rejected (a dead letter of its own)."""
     source_bloc: str | None = None
     """The bloc whose data it is; unset: the one of the previous stage."""
 
