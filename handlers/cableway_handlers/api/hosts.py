@@ -8,12 +8,12 @@ from cableway.errors import SettingsError
 from cableway_handlers.api.problems import ForeignHostError
 
 
-def check_listening(host: str) -> None:
-    """Raise `SettingsError` unless *host* is of the loopback: beyond it everybody could start runs and read them."""
-    if not _is_loopback(host):
+def check_listening(host: str, live_keys: int = 0) -> None:
+    """Raise `SettingsError` unless *host* is of the loopback, or there are keys: everybody could start runs else."""
+    if not is_loopback(host) and not live_keys:
         raise SettingsError(
-            f"refusing to listen on {host}: no API key is configured, so this server answers on the loopback only. "
-            "Use --host 127.0.0.1, and let a proxy that asks for credentials stand before it"
+            f"refusing to listen on {host}: there is no API key, so this server would answer everybody. Make one with "
+            "`cableway keys create NAME --scope admin`, or listen on this machine alone with --host 127.0.0.1"
         )
 
 
@@ -21,11 +21,12 @@ def check_host(header: bytes | None) -> None:
     """Raise `ForeignHostError` unless the Host header names the loopback: a foreign page's requests name its own."""
     host = (header or b"").decode("latin-1")
     name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    if not _is_loopback(name):
+    if not is_loopback(name):
         raise ForeignHostError("Ask this server as localhost, 127.0.0.1 or [::1].")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine as only this machine can reach it."""
     if host.lower() == "localhost":
         return True
     try:

@@ -89,7 +89,7 @@ def serve(
 
 
 class Beside:
-    """What runs beside the API: the sweep that launches, and the scheduler where it is wanted. Closed once, by anyone."""
+    """What runs beside the API: the sweep that launches, and the scheduler where it is wanted."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Beside:
         return "up" if self._scheduler.is_up else "down"
 
     def close(self) -> None:
-        """Return when the launches under way are made."""
+        """Return when the launches under way are made. May be called again."""
         if self._open:
             self._open = False
             (self._scheduler or self._sweeping).close()
@@ -149,7 +149,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Let signals end us in good order: raised again at the end, as is usual, they would cut off what comes after."""
+        """Let signals end us in good order: raised again at the end, they would cut off what comes after."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

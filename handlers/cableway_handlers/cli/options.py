@@ -33,4 +33,14 @@ Note = Annotated[str, typer.Option(metavar="TEXT", help="Why, kept with the vers
 Author = Annotated[
     str | None, typer.Option(metavar="NAME", help="Who, kept with the version; by default your user name.")
 ]
+SchedulerNames = Annotated[
+    str | None, typer.Option("--scheduler-names", metavar="NAME,NAME", help="Only these; by default all.")
+]
+Background = Annotated[bool, typer.Option("--background", help="Go on as a process of its own, and print its id.")]
+Environment = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env", metavar="KEY=VALUE", help="A variable for it and its runs; may be repeated.", show_default=False
+    ),
+]
 Prune = Annotated[bool, typer.Option("--prune", help="Archive the stored pipelines that no document describes.")]

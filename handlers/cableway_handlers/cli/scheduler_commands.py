@@ -8,22 +8,13 @@ from typing import Annotated
 import typer
 
 from cableway_handlers.cli.completion import schedulers as known_schedulers
-from cableway_handlers.cli.options import Json, Parameters
+from cableway_handlers.cli.options import Background, Environment, Json, Parameters
+from cableway_handlers.cli.options import SchedulerNames as Names
 
 schedulers_app = typer.Typer(help="Look at schedulers, and steer them.", no_args_is_help=True)
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
 
-Names = Annotated[
-    str | None, typer.Option("--scheduler-names", metavar="NAME,NAME", help="Only these; by default all.")
-]
-Background = Annotated[bool, typer.Option("--background", help="Go on as a process of its own, and print its id.")]
-Environment = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env", metavar="KEY=VALUE", help="A variable for it and its runs; may be repeated.", show_default=False
-    ),
-]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="As `cableway schedulers list` shows it.", autocompletion=known_schedulers)
 ]

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 from cableway.errors import UnavailableError
 from cableway.logs import set_up_logging
+from cableway.settings import get_environment
 from cableway_handlers.cli import screen
 from cableway_handlers.cli.workplace import workplace
 
+LOG = Path(".cableway") / "api.out"
+"""What a server in the background prints."""
 
-def serve(host: str, port: int) -> None:
-    """Serve the API until SIGTERM or SIGINT."""
+
+def serve(host: str, port: int, *, scheduler: bool, names: str | None, env: Sequence[str], background: bool) -> None:
+    """Serve the API until SIGTERM or SIGINT, here or in the background."""
+    from cableway_handlers.cli.background import start_in_background, variables_of
+
+    extra = variables_of(env)
+    if background:
+        arguments = ["serve", "--host", host, "--port", str(port)]
+        arguments += [] if scheduler else ["--no-scheduler"]
+        arguments += [] if names is None else ["--scheduler-names", names]
+        pid = start_in_background(arguments, LOG, {**get_environment(), **extra})
+        print(pid)
+        screen.say(f"the API is process {pid}; what it prints goes to {LOG}")
+        return
     try:
         from cableway_handlers.api.server import serve as serve_api
+        from cableway_handlers.api.server import without_listener
     except ModuleNotFoundError as error:
         raise UnavailableError(f"{error.name} is not installed: pip install 'cableway[server]'") from None
-    with workplace() as place:
+    with workplace(extra) as place:
         set_up_logging(place.settings)
+        runs = replace(place, environment=without_listener(place.environment))
         serve_api(
-            place.settings.state_database,
-            place.launcher(),
+            place.settings,
+            runs.launcher(),
             environment=place.environment,
             host=host,
             port=port,
+            scheduler=scheduler,
+            scheduler_names=None if names is None else [name for name in names.split(",") if name],
             on_listening=lambda address: screen.say(f"listening on {address}"),
         )
 

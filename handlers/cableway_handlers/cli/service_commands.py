@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cableway_handlers.cli.options import Json
+from cableway_handlers.cli.options import Background, Environment, Json, SchedulerNames
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,18 +16,25 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="An address of the loopback.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Beyond this machine only once there is an API key.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="0: any that is free.")] = 8000,
+    scheduler: Annotated[bool, typer.Option("--scheduler/--no-scheduler", help="Start runs by cron, too.")] = True,
+    names: SchedulerNames = None,
+    background: Background = False,
+    env: Environment = None,
 ) -> None:
-    """Serve the API.
+    """Serve the API, and start runs when they are due.
 
-    Signed webhooks become runs, which are started on this machine.
+    Signed webhooks become runs, which are started on this machine. SIGTERM and SIGINT end it once what is under way is
+    answered; SIGHUP replaces the process and loses no request.
 
-    Example: cableway serve --port 8080
+    Example: cableway serve --port 8080 --background --env SOURCE=prod
     """
     from cableway_handlers.cli import service
 
-    service.serve(host, port)
+    service.serve(host, port, scheduler=scheduler, names=names, env=env or [], background=background)
 
 
 def migrate(json: Json = False) -> None:

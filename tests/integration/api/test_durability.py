@@ -24,7 +24,7 @@ from cableway_handlers.launch import LocalLauncher
 
 launcher = LocalLauncher(Path(sys.argv[1]), environment=os.environ, command=(sys.executable, "-c", "pass"))
 serve(
-    read_settings().state_database, launcher, environment=os.environ, port=0,
+    read_settings(), launcher, environment=os.environ, port=0,
     on_listening=lambda url: print(url, flush=True),
 )
 """

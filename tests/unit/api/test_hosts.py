@@ -14,6 +14,8 @@ def test_beyond_the_loopback_is_refused_with_what_to_do(host: str) -> None:
     with pytest.raises(SettingsError, match=r"--host 127\.0\.0\.1") as raised:
         check_listening(host)
     assert raised.value.exit_code == 78
+    assert "cableway keys create" in str(raised.value)
+    check_listening(host, live_keys=1)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
