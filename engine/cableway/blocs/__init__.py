@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cableway.blocs.csv_loader import CsvLoaderBloc
     from cableway.blocs.example_transformer import ExampleTransformerBloc
     from cableway.blocs.http_call import HttpCallBloc
+    from cableway.blocs.jsonl_loader import JsonlLoaderBloc
     from cableway.blocs.kinds import (
         Bloc,
         Ending,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Written,
     )
     from cableway.blocs.notify import NotifyBloc
+    from cableway.blocs.parquet_loader import ParquetLoaderBloc
     from cableway.blocs.pass_through import PassThroughBloc
     from cableway.blocs.postgres_exporter import PostgresExporterBloc
     from cableway.blocs.postgres_loader import PostgresLoaderBloc
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from cableway.blocs.shaping.rename import RenameBloc
     from cableway.blocs.shaping.select import SelectBloc
     from cableway.blocs.sql import SqlBloc
+    from cableway.blocs.sql_loader import SqlLoaderBloc
     from cableway.blocs.webhook_exporter import WebhookExporterBloc
     from cableway.context import RunContext
 
@@ -54,9 +57,11 @@ __all__ = [
     "ExporterBloc",
     "FilterBloc",
     "HttpCallBloc",
+    "JsonlLoaderBloc",
     "LinePlace",
     "LoaderBloc",
     "NotifyBloc",
+    "ParquetLoaderBloc",
     "PassThroughBloc",
     "PostgresExporterBloc",
     "PostgresLoaderBloc",
@@ -68,38 +73,42 @@ __all__ = [
     "RunContext",
     "SelectBloc",
     "SqlBloc",
+    "SqlLoaderBloc",
     "TransformerBloc",
     "WebhookExporterBloc",
     "Written",
 ]
 
 _HOMES = {
-    "SqlBloc": "cableway.blocs.sql",
-    "SelectBloc": "cableway.blocs.shaping.select",
-    "RenameBloc": "cableway.blocs.shaping.rename",
-    "PythonBloc": "cableway.blocs.python_function",
-    "FilterBloc": "cableway.blocs.shaping.filter",
-    "DeduplicateBloc": "cableway.blocs.shaping.deduplicate",
-    "CheckBloc": "cableway.blocs.check",
-    "CastBloc": "cableway.blocs.shaping.cast",
     "AggregateBloc": "cableway.blocs.aggregate",
     "ApiLoaderBloc": "cableway.blocs.api_loader",
     "Bloc": "cableway.blocs.kinds",
+    "CastBloc": "cableway.blocs.shaping.cast",
+    "CheckBloc": "cableway.blocs.check",
     "CsvLoaderBloc": "cableway.blocs.csv_loader",
+    "DeduplicateBloc": "cableway.blocs.shaping.deduplicate",
     "Ending": "cableway.blocs.kinds",
     "ExampleTransformerBloc": "cableway.blocs.example_transformer",
     "ExporterBloc": "cableway.blocs.kinds",
+    "FilterBloc": "cableway.blocs.shaping.filter",
     "HttpCallBloc": "cableway.blocs.http_call",
+    "JsonlLoaderBloc": "cableway.blocs.jsonl_loader",
     "LinePlace": "cableway.blocs.kinds",
     "LoaderBloc": "cableway.blocs.kinds",
     "NotifyBloc": "cableway.blocs.notify",
+    "ParquetLoaderBloc": "cableway.blocs.parquet_loader",
     "PassThroughBloc": "cableway.blocs.pass_through",
     "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
     "PostgresLoaderBloc": "cableway.blocs.postgres_loader",
+    "PythonBloc": "cableway.blocs.python_function",
     "RefreshWebhooksBloc": "cableway.blocs.refresh_webhooks",
+    "RenameBloc": "cableway.blocs.shaping.rename",
     "Resources": "cableway.blocs.kinds",
     "RunAdkAgentsBloc": "cableway.blocs.run_adk_agents",
     "RunContext": "cableway.context",
+    "SelectBloc": "cableway.blocs.shaping.select",
+    "SqlBloc": "cableway.blocs.sql",
+    "SqlLoaderBloc": "cableway.blocs.sql_loader",
     "TransformerBloc": "cableway.blocs.kinds",
     "WebhookExporterBloc": "cableway.blocs.webhook_exporter",
     "Written": "cableway.blocs.kinds",

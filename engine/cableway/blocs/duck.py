@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from cableway.blocs.tables import library
@@ -26,8 +26,8 @@ def query_fault(query: str) -> str | None:
     return None if kind == duckdb.StatementType.SELECT else f"must be a SELECT, and is {kind.name}"
 
 
-def session(*, memory_limit: str = MEMORY_LIMIT, threads: int = 1, folders: Iterable[str] = ()) -> Any:
-    """A connection that reads nothing but the tables it is given and files below *folders*, and spills nowhere."""
+def session(*, memory_limit: str = MEMORY_LIMIT, threads: int = 1, files: Sequence[str] = ()) -> Any:
+    """A connection that reads nothing but the tables it is given and *files*, and spills nowhere."""
     duckdb = library("duckdb")
     connection = duckdb.connect(
         config={
@@ -39,9 +39,8 @@ def session(*, memory_limit: str = MEMORY_LIMIT, threads: int = 1, folders: Iter
             "python_enable_replacements": False,
         }
     )
-    allowed = [f"{folder.rstrip('/')}/" for folder in folders]
-    if allowed:
-        connection.execute("SET allowed_directories = ?", [allowed])
+    if files:
+        connection.execute("SET allowed_paths = ?", [list(files)])
     connection.execute("SET temp_directory = ''")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

@@ -33,9 +33,7 @@ def whole(path: Path | str, **config: Any) -> dict[str, list[Any]]:
 
 
 def items(bloc: CsvLoaderBloc) -> Items:
-    return [
-        (position, value if isinstance(value, Rejected) else value.to_pydict()) for position, value in load(bloc)
-    ]
+    return [(position, value if isinstance(value, Rejected) else value.to_pydict()) for position, value in load(bloc)]
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -113,7 +111,7 @@ def test_another_file_of_that_name_fails_naming_both(folder: Path) -> None:
         again.follow(plan, {})
     os.utime(folder / "a.csv", ns=(state.st_atime_ns, state.st_mtime_ns))
     again.follow(plan, {})
-    with pytest.raises(SourceChangedError, match="digest .*, now .* digest"):
+    with pytest.raises(SourceChangedError, match=r"digest .*, now .* digest"):
         again.resume("0:1:8", before)
     again.close(Ending.FAILED)
 
@@ -228,7 +226,7 @@ def test_a_field_without_end_and_very_many_columns(tmp_path: Path, monkeypatch: 
     with path.open("wb") as file:
         file.write(b'a,b\n1,2\n3,"')
         file.truncate(1 << 30)
-    with pytest.raises(SourceError, match="row 1 is longer|is a quote left open"):
+    with pytest.raises(SourceError, match=r"is longer than .* is a quote left open"):
         items(loader(path, batch_size=10, on_bad_row="skip"))
     names = [f"c{number}" for number in range(5_000)]
     written(path, f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
@@ -267,8 +265,7 @@ def test_only_files_of_data_below_the_root_are_opened(tmp_path: Path) -> None:
             bloc = loader(path, **options)
             bloc.bind(Resources(root=str(root)))
             with pytest.raises(SourceError) as caught:
-                result = load(bloc)
-                list(result)
+                list(load(bloc))
             assert "s3cret" not in str(caught.value), path
             bloc.close(Ending.FAILED)
     for path in ("in/ok.csv", "here/ok.csv", "i*/*.csv"):
