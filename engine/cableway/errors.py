@@ -457,6 +457,7 @@ ItemErrorCode = Literal[
     "worker_exit",
     "too_large",
     "duplicate_id",
+    "failed_before",
     "bad_result",
     "handler",
 ]

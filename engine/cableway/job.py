@@ -33,11 +33,14 @@ from cableway.redaction import names_in, redacted, redacted_json
 from cableway.references import with_references
 from cableway.running.assembly import Assembly
 from cableway.running.attempt import Attempt, Worked
+from cableway.running.exactness import Exactness
+from cableway.running.line import Line
 from cableway.running.opening import JobRequest, Opened, open_run
 from cableway.running.output_folder import make_output_folder
 from cableway.running.report import complain, exit_code_of, final_line, lack_of, problem_of, say, state_of
 from cableway.running.stopping import Signals, Stop
 from cableway.running.threads import run_to_end
+from cableway.running.upkeep import place_of, take_line
 from cableway.secret_sources import SecretSources
 from cableway.settings import Settings, environment, read_settings
 from cableway.store.heartbeat import Heartbeat
@@ -139,6 +142,8 @@ class _Job:
         self._variables = variables
         self._stop = stop
         self._facts = _facts(claim)
+        self._line: Line | None = None
+        self._taken_up = claim.lease.attempt > 1 or bool(claim.run.cursor)
         self._assembly: Assembly | None = None
         self._attempt: Attempt | None = None
         self._telemetry = RunTelemetry(
@@ -185,6 +190,8 @@ class _Job:
                 span_context=self._telemetry.span_context,
                 time_left_s=self._run.time_left_s,
                 watch=partial(Progress, interval_s=self._settings.progress_s),
+                line=self._line,
+                taken_up=self._taken_up,
             )
             worked = run_to_end(attempt.work())
             error = worked.error
@@ -213,9 +220,19 @@ class _Job:
             blocs = {bloc.name: build(bloc) for stage in definition.stages for bloc in stage.blocs}
         else:
             definition, blocs = self._opened.excerpt.built(definition, build)
+        exactness = Exactness.of(definition, blocs)
+        self._take_line(exactness)
         for bloc in blocs.values():
-            bloc.bind(resources)
-        return Assembly(definition, blocs, self._facts, secrets=secrets)
+            bloc.bind(replace(resources, place=place_of(bloc, exactness, self._line, self._ending)))
+        return Assembly(definition, blocs, self._facts, secrets=secrets, exactness=exactness, taken_up=self._taken_up)
+
+    def _take_line(self, exactness: Exactness) -> None:
+        line, self._line = take_line(exactness, self._opened.store, self._lease, self._run, self._stop)
+        self._facts = replace(self._facts, line=line)
+        self._taken_up = self._taken_up or (self._line is not None and self._line.begun)
+
+    def _ending(self) -> str:
+        return "" if self._attempt is None else self._attempt.ending()
 
     def _secrets(self, definition: PipelineDefinition) -> dict[str, str]:
         names = [name for stage in definition.stages for bloc in stage.blocs for name in names_in(bloc.config)]

@@ -106,7 +106,8 @@ class Watermark:
         """What the next lap starts from. The highest value as it was seen, without the lag."""
         if self.last is None:
             return {}
-        return {"last": _encoded(self.last), "seen": {name: _encoded(value) for name, value in self._seen.items()}}
+        seen = self._seen.copy()  # at once: rows go on coming in another thread
+        return {"last": _encoded(self.last), "seen": {name: _encoded(value) for name, value in seen.items()}}
 
     def new_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Those of *rows* that no earlier lap has loaded. Raise `SourceError` for a row without the field."""

@@ -11,10 +11,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cableway.flow.fields import choice, flag, number, text, whole
 from cableway.flow.retry import Retry
+
+if TYPE_CHECKING:
+    from cableway.flow.cuts import Cuts
 
 __all__ = ["Batch", "ETLPipelineConfig", "ExecutionType", "Gather", "RateLimit", "Retry", "StageConfig"]
 
@@ -48,6 +51,8 @@ class Batch:
     count: int | None = None
     bytes: int | None = None
     period_s: float | None = None
+    cuts: Cuts | None = None
+    """Where batches were cut before; there they are cut again, whatever the limits say."""
 
     def __post_init__(self) -> None:
         if self.count is None and self.bytes is None and self.period_s is None:
@@ -106,6 +111,7 @@ class StageConfig:
     gather: Gather | bool | None = None
     ordered: bool = False
     rate_limit: RateLimit | None = None
+    turnstiles: tuple[Turnstile, ...] = ()
     queue_bytes: int | None = None
     max_item_bytes: int | None = None
     on_duplicate: OnDuplicate = "fail"

@@ -9,11 +9,12 @@ sent once to each child worker. An item's entry for a bloc is let go after its l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from cableway import failpoints
 from cableway.blocs.kinds import Bloc, ExporterBloc, TransformerBloc
 from cableway.blocs.tables import view_of
 from cableway.context import RunContext, RunFacts
@@ -23,15 +24,17 @@ from cableway.flow.lanes.protocol import HandlerFactory
 from cableway.items import WorkItem
 from cableway.logs import plan_for_workers
 from cableway.running import tally
+from cableway.running.exactness import Exactness
+from cableway.running.gate import Gate
 from cableway.running.letters import ROOT
 from cableway.running.placing import lane_of, local_handler, worker_target
 from cableway.running.readers import Readers
+from cableway.running.recovery import Cutter
 from cableway.running.tally import RowCounts
 
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition, StageDefinition
     from cableway.flow.pipeline import ETLPipeline
-    from cableway.running.refusals import Refusals
     from cableway.store.port import StageRecord
 
 LOOP_BLOCKED_S = 10.0
@@ -41,8 +44,8 @@ LOOP_BLOCKED_S = 10.0
 class Assembly:
     """One pipeline made runnable: blocs built, lanes chosen, inputs known.
 
-    *secrets* are those that the configs name, for workers. Raise `DefinitionError` where a bloc cannot run
-    in the lane that it was given.
+    *secrets* are those that the configs name, for workers. *taken_up*: earlier attempts have been at work. Raise
+    `DefinitionError` where a bloc cannot run in the lane that it was given.
     """
 
     def __init__(
@@ -52,7 +55,14 @@ class Assembly:
         facts: RunFacts,
         *,
         secrets: Mapping[str, str] | None = None,
+        exactness: Exactness | None = None,
+        taken_up: bool = False,
     ) -> None:
+        self.exactness = exactness or Exactness.of(definition, blocs)
+        self.gate = Gate()
+        self.cutters = {number: Cutter() for number in set(self.exactness.batch_stages.values())}
+        """What batching stages ask where to cut, by the number of the stage."""
+        self._taken_up = taken_up
         self.definition = definition
         self.blocs = blocs
         self.facts = facts
@@ -60,8 +70,6 @@ class Assembly:
         self.rows = RowCounts()
         self.readers = Readers.of(definition, blocs)
         self._side_values: dict[str, Any] = {}
-        self.refusals: Refusals | None = None
-        """What becomes of rows that blocs refuse."""
         self._lanes = {
             bloc.name: lane_of(stage, bloc, blocs[bloc.name]) for stage in definition.stages for bloc in stage.blocs
         }
@@ -71,7 +79,7 @@ class Assembly:
         """The flow's configuration: counts and failures alone are kept."""
         return ETLPipelineConfig(
             pipeline_name=self.definition.name,
-            stages=[self._stage_config(stage) for stage in self.definition.stages],
+            stages=[self._stage_config(number, stage) for number, stage in enumerate(self.definition.stages)],
             enable_tracking=False,
             stats_interval_seconds=0,
             loop_blocked_after_s=LOOP_BLOCKED_S,
@@ -80,7 +88,7 @@ class Assembly:
 
     def root(self) -> WorkItem:
         """The one item that a run begins with."""
-        return WorkItem(data={}, job_id=ROOT)
+        return WorkItem(data={}, job_id=f"{self.gate.prefix}{ROOT}")
 
     def register(self, pipeline: ETLPipeline) -> None:
         """Give every stage of *pipeline* its handlers."""
@@ -94,9 +102,9 @@ class Assembly:
         """
         return tally.rows_in_and_out(self.blocs, self.rows, committed=committed)
 
-    def outputs(self) -> JsonObject:
-        """What each exporter says of its output, by bloc."""
-        return tally.outputs_of(self.blocs)
+    def outputs(self, *, committed: bool) -> JsonObject:
+        """What each bloc says of its output, by bloc; exporters only when what they wrote was *committed*."""
+        return tally.outputs_of(self.blocs, committed=committed)
 
     def stage_records(self, pipeline: ETLPipeline) -> list[StageRecord]:
         """What each stage did, and below a stage of several blocs what each of them did."""
@@ -146,9 +154,6 @@ class Assembly:
         counted = {bloc.name for bloc in stage.blocs} - sides - exporters
 
         def merge(parent: WorkItem, results: Mapping[str, Any]) -> dict[str, Any]:
-            if self.refusals is not None:
-                kept_of = partial(self.refusals.kept, stage.name)
-                results = {name: kept_of(name, parent, result) for name, result in results.items()}
             for name in sides - self._side_values.keys():
                 if name in results:
                     share(name, results[name])
@@ -167,10 +172,12 @@ class Assembly:
         if stage.gather and isinstance(bloc, TransformerBloc):
             return StageBloc(name=bloc.name, handler=_gathered, execution_type=lane, fold=self._fold(bloc))
         if lane.in_child:
-            return self._child_bloc(definition, bloc, lane)
-        handler = local_handler(bloc, lane, partial(self.context, bloc.name))
+            return self._child_bloc(stage, definition, bloc, lane)
+        handler = local_handler(bloc, lane, partial(self.context, bloc.name), self.gate)
         if isinstance(bloc, ExporterBloc):
             handler = self._counting(bloc.name, handler, lane)
+        if self._taken_up and definition.name not in self.readers.sources:
+            handler = _refusing(handler, partial(self.gate.refuse_known, stage.name, bloc.name), lane)
         return StageBloc(name=bloc.name, handler=handler, execution_type=lane)
 
     def _fold(self, bloc: TransformerBloc) -> Fold:
@@ -179,7 +186,9 @@ class Assembly:
 
         return Fold(initial=bloc.initial, add=add, finish=bloc.finish)
 
-    def _child_bloc(self, definition: BlocDefinition, bloc: Bloc, lane: ExecutionType) -> StageBloc:
+    def _child_bloc(
+        self, stage: StageDefinition, definition: BlocDefinition, bloc: Bloc, lane: ExecutionType
+    ) -> StageBloc:
         inputs = self.readers.inputs[definition.name]
         sides = tuple(name for name in inputs if name in self.readers.sides)
         own = tuple(name for name in inputs if name not in self.readers.sides)
@@ -194,6 +203,7 @@ class Assembly:
         )
 
         def select(item: WorkItem) -> dict[str, Any]:
+            self.gate.refuse_known(stage.name, definition.name, item)
             data = self._data_of(item)
             return {name: data[name] for name in own if name in data}
 
@@ -203,23 +213,25 @@ class Assembly:
         """Count what was written where it was: the result of an exporter is no data for later stages."""
 
         async def count_async(item: WorkItem) -> None:
+            failpoints.reach("before_export")
             self.rows.wrote(name, await export(item))
 
         def count(item: WorkItem) -> None:
+            failpoints.reach("before_export")
             self.rows.wrote(name, export(item))
 
         return count if lane is ExecutionType.THREAD else count_async
 
-    def _stage_config(self, stage: StageDefinition) -> StageConfig:
-        batch = stage.batch
-        lanes = {self._lanes[bloc.name] for bloc in stage.blocs}
-        lane = lanes.pop() if len(lanes) == 1 else ExecutionType(stage.lane or "async")
+    def _stage_config(self, number: int, stage: StageDefinition) -> StageConfig:
+        serial = number in self.exactness.serial
+        lanes_of_stage = {self._lanes[bloc.name] for bloc in stage.blocs}
+        lane = min(lanes_of_stage) if len(lanes_of_stage) == 1 else ExecutionType(stage.lane or "async")
         source = any(bloc.name in self.readers.sources for bloc in stage.blocs)
         return StageConfig(
             name=stage.name,
             execution_type=lane,
-            workers=stage.workers,
-            queue_size=stage.queue_size,
+            workers=1 if serial else stage.workers,
+            queue_size=1 if serial else stage.queue_size,
             queue_bytes=stage.queue_bytes,
             max_item_bytes=stage.max_item_bytes,
             retry=_retry(stage),
@@ -227,13 +239,43 @@ class Assembly:
             queue_timeout_s=stage.queue_timeout_s,
             # A source that fails ends the run, but first what it gave has to drain.
             on_error="dead_letter" if source else stage.on_error,
-            batch=None if batch is None else Batch(count=batch.count, bytes=batch.size_bytes, period_s=batch.period_s),
+            batch=self._batch(number, stage),
             gather=Gather(max_bytes=stage.gather_bytes) if stage.gather else None,
-            ordered=stage.ordered,
+            ordered=stage.ordered or serial or self._needs_order(number, stage, lanes_of_stage),
             rate_limit=None if stage.rate_per_s is None else RateLimit(per_s=stage.rate_per_s),
             chunk=stage.chunk or "auto",
             options={"address": stage.dask_address} if stage.dask_address and lane is ExecutionType.DASK else {},
         )
+
+    def _needs_order(self, number: int, stage: StageDefinition, lanes: Iterable[ExecutionType]) -> bool:
+        """Whether items could leave in another order than the source's, and must not; a gather makes one anyway."""
+        if number not in self.exactness.in_order or stage.gather:
+            return False
+        one_by_one = stage.workers == 1 and stage.retry.attempts == 1 and not any(lane.in_child for lane in lanes)
+        return not one_by_one
+
+    def _batch(self, number: int, stage: StageDefinition) -> Batch | None:
+        batch = stage.batch
+        if batch is None:
+            return None
+        cuts = self.cutters.get(number)
+        return Batch(count=batch.count, bytes=batch.size_bytes, period_s=batch.period_s, cuts=cuts)
+
+
+def _refusing(
+    handler: Callable[[WorkItem], Any], refuse: Callable[[WorkItem], None], lane: ExecutionType
+) -> Callable[[WorkItem], Any]:
+    """*handler* of an item, once *refuse* has let it pass."""
+
+    async def work_async(item: WorkItem) -> Any:
+        refuse(item)
+        return await handler(item)
+
+    def work(item: WorkItem) -> Any:
+        refuse(item)
+        return handler(item)
+
+    return work if lane is ExecutionType.THREAD else work_async
 
 
 def _retry(stage: StageDefinition) -> Retry | None:

@@ -21,6 +21,7 @@ from cableway.errors import (
     FinalizeError,
     InterruptedRunError,
     LeaseLostError,
+    RecordError,
     RunFailedError,
     RunTimeoutError,
     SinkError,
@@ -34,10 +35,12 @@ from cableway.running.letters import DeadLetterBox, LetterPost
 from cableway.running.report import full_words_of, lack_of
 from cableway.running.stopping import Stop
 from cableway.running.threads import called
+from cableway.running.upkeep import Upkeep
 from cableway.running.verdict import Verdict
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
+    from cableway.running.line import Line
     from cableway.store.port import Lease, RunStore
 
 log = logging.getLogger("cableway.job")
@@ -59,7 +62,8 @@ class Attempt:
     """Runs an assembled pipeline under a lease, until it is through or *stop* says otherwise.
 
     *watch* is entered, with the flow, while items are on their way. *time_left_s* is what earlier attempts have left
-    of the run's timeout.
+    of the run's timeout. *line* is the lap to be worked on, where there is one; *taken_up*: earlier attempts have
+    been at work on it.
     """
 
     def __init__(  # noqa: PLR0913 - what an attempt is made of
@@ -74,6 +78,8 @@ class Attempt:
         clock: Clock | None = None,
         time_left_s: float | None = None,
         watch: Callable[[ETLPipeline], AbstractContextManager[object]] = nullcontext,
+        line: Line | None = None,
+        taken_up: bool = False,
     ) -> None:
         self._assembly = assembly
         self._watch = watch
@@ -81,7 +87,8 @@ class Attempt:
         self._settings = assembly.definition.settings
         self._verdict = Verdict(assembly.readers.sources, self._settings.max_errors, stop)
         box = DeadLetterBox(assembly.payload, span_context)
-        self._post = LetterPost(box, store, lease, stop)
+        self._upkeep = Upkeep(assembly, line, store, lease, taken_up=taken_up)
+        self._post = LetterPost(box, store, lease, stop, mark=self._upkeep.mark)
         self._body: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None
         self._closing: asyncio.Timeout | None = None
@@ -90,7 +97,7 @@ class Attempt:
         self.pipeline = ETLPipeline(
             assembly.config(),
             source=[assembly.root()],
-            observers=(self._verdict, box, *observers),
+            observers=tuple(filter(None, (self._verdict, box, self._upkeep.observer, *observers))),
             clock=clock,
         )
         assembly.register(self.pipeline)
@@ -111,8 +118,26 @@ class Attempt:
         except CablewayError as unsent:
             error = error or unsent
         error = await self._close(opened, self._stop.reason if self._stop.lost else error)
+        committed = error is None
+        if not self._stop.lost:
+            error = await self._kept_up(error)
         self._stop.close()
-        return Worked(self._verdict.counts(), error, committed=error is None)
+        return Worked(self._verdict.counts(), error, committed=committed)
+
+    def ending(self) -> str:
+        """What the end row of a transaction for the whole run holds."""
+        return self._upkeep.ending(self._verdict)
+
+    async def _kept_up(self, error: BaseException | None) -> BaseException | None:
+        """*error*, once it is stored where to go on; without one, that this could not be stored."""
+        try:
+            await self._upkeep.end(self._post, self._verdict, error)
+        except LeaseLostError as lost:
+            return lost
+        except Exception as unsent:  # noqa: BLE001 - whatever it is, the run says so
+            log.warning("how far the run is could not be stored: %s", unsent)
+            return error or RecordError(f"how far the source was read could not be stored: {unsent}")
+        return error
 
     async def _open_and_flow(self, opened: list[Bloc]) -> None:
         limit = asyncio.timeout_at(self._deadline)
@@ -121,6 +146,7 @@ class Attempt:
                 for bloc in self._assembly.blocs.values():
                     opened.append(bloc)
                     await self._open(bloc)
+                await self._upkeep.begin(self._post, self._verdict)
                 with self._watch(self.pipeline):
                     await self.pipeline.run()
         except TimeoutError:

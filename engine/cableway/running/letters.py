@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from cableway import failpoints
 from cableway.errors import CablewayError, ItemError, LeaseLostError, RecordError
 from cableway.flow.observer import Observer
 from cableway.redaction import redacted, redacted_json, redacted_piece
@@ -17,8 +18,8 @@ from cableway.store.port import DeadLetter
 from cableway.store.storable import storable_json
 
 if TYPE_CHECKING:
+    from cableway.definition import JsonObject
     from cableway.items import WorkItem
-    from cableway.refused import RefusedRow
     from cableway.running.stopping import Stop
     from cableway.store.port import Lease, RunStore
 
@@ -34,6 +35,8 @@ KEPT_AT_MOST = 10_000
 """Letters that wait to be stored; what comes beyond them is counted and not kept."""
 KEPT_BYTES = 32 * 1024 * 1024
 """Bytes of payload that wait to be stored; beyond them letters are kept without."""
+CHECKPOINT_EVERY_S = 3.0
+"""Seconds between two checkpoints."""
 STORE_EVERY_S = 2.0
 """Seconds between two groups while a run goes on."""
 
@@ -65,30 +68,14 @@ class DeadLetterBox(Observer):
         if len(self._letters) >= KEPT_AT_MOST:
             self.left_out += 1
             return
-        data = item.data if self._payload is None else self._payload(item)
-        self._keep(item, item.job_id, stage, bloc, error, data, attempts)
-
-    def rows_refused(self, item: WorkItem, stage: str, bloc: str, rows: Sequence[RefusedRow], *, left_out: int) -> None:
-        """Keep single rows of *item* as letters of their own, each under its place."""
-        for row in rows:
-            if len(self._letters) >= KEPT_AT_MOST:
-                self.left_out += 1
-                continue
-            item_id = row.position if item.job_id == ROOT else f"{item.job_id}#{row.position}"
-            self._keep(item, item_id, stage, bloc, row.error, row.payload, 1)
-        self.left_out += left_out
-
-    def _keep(
-        self, item: WorkItem, item_id: str, stage: str, bloc: str, error: BaseException, data: Any, attempts: int
-    ) -> None:
-        payload, size_bytes = payload_of(data)
+        payload, size_bytes = payload_of(item.data if self._payload is None else self._payload(item))
         if self._bytes + size_bytes > KEPT_BYTES:
             payload = None
         if payload is not None:
             self._bytes += size_bytes
         trace_id, span_id = (self._span_context(item) if self._span_context is not None else None) or (None, None)
         letter = DeadLetter(
-            item_id=item_id,
+            item_id=item.job_id,
             stage=stage,
             bloc=bloc,
             error_type=error_type(error),
@@ -104,6 +91,11 @@ class DeadLetterBox(Observer):
         if len(self._letters) >= CROWDED_LETTERS or self._bytes > KEPT_BYTES // 4:
             self.crowded.set()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether letters have gathered."""
+        return bool(self._letters)
+
     def take(self) -> list[DeadLetter]:
         """What has gathered since the last call."""
         letters, self._letters, self._bytes = self._letters, [], 0
@@ -117,12 +109,25 @@ class DeadLetterBox(Observer):
 
 
 class LetterPost:
-    """Stores what gathers in *box* while a run goes on, and the rest at its end.
+    """Stores what gathers in *box* while a run goes on, and the rest at its end; and how far the run is.
 
-    The store serves one thread at a time, so there is one group on its way at most, and `close` waits for it.
+    The store serves one thread at a time, so there is one group on its way at most, and `close` waits for it. A
+    checkpoint goes after the letters of what it counts as finished.
     """
 
-    def __init__(self, box: DeadLetterBox, store: RunStore, lease: Lease, stop: Stop) -> None:
+    def __init__(
+        self,
+        box: DeadLetterBox,
+        store: RunStore,
+        lease: Lease,
+        stop: Stop,
+        *,
+        mark: Callable[[], Callable[[], JsonObject] | None] | None = None,
+        checkpoint_s: float = CHECKPOINT_EVERY_S,
+    ) -> None:
+        self._mark = mark
+        self._checkpoint_s = checkpoint_s
+        self._turn = asyncio.Lock()
         self._box = box
         self._store = store
         self._lease = lease
@@ -150,16 +155,49 @@ class LetterPost:
         except CablewayError as error:
             raise RecordError(f"dead letters could not be stored: {error}") from error
 
+    async def stored(self) -> None:
+        """Return when every letter that has gathered by now is stored."""
+        while (self._box.waiting or self._turn.locked()) and not self._stop.lost:
+            await self._send_for_now()
+
+    async def checkpoint(self, cursor: Callable[[], JsonObject]) -> None:
+        """Store what *cursor*, called in a thread, gives: how far the run is. Raise as `RunStore.checkpoint`."""
+        async with self._turn:
+            await in_thread(self._checkpoint, cursor)
+
+    def _checkpoint(self, cursor: Callable[[], JsonObject]) -> None:
+        position = cursor()
+        failpoints.reach("before_checkpoint")
+        self._store.checkpoint(self._lease, position)
+        failpoints.reach("after_checkpoint")
+
     async def _go_round(self) -> None:
         loop = asyncio.get_running_loop()
+        due = loop.time() + self._checkpoint_s
         while True:
+            if self._mark is not None and loop.time() >= due:
+                due = loop.time() + self._checkpoint_s
+                self._sending = loop.create_task(self._checkpoint_for_now())
+                await asyncio.wait((self._sending,))
             try:
-                async with asyncio.timeout(STORE_EVERY_S):
+                async with asyncio.timeout(min(STORE_EVERY_S, self._checkpoint_s)):
                     await self._box.crowded.wait()
             except TimeoutError:
                 pass
             self._sending = loop.create_task(self._send_for_now())
             await asyncio.wait((self._sending,))
+
+    async def _checkpoint_for_now(self) -> None:
+        cursor = None if self._mark is None else self._mark()
+        if cursor is None:
+            return
+        try:
+            await self._send()
+            await self.checkpoint(cursor)
+        except LeaseLostError as error:
+            self._stop.ask(error)
+        except Exception as error:  # noqa: BLE001 - the cursor may lag; a source that has changed tells it itself
+            log.warning("how far the run is could not be stored: %s", error)
 
     async def _send_for_now(self) -> None:
         try:
@@ -171,9 +209,14 @@ class LetterPost:
             await asyncio.sleep(STORE_EVERY_S)
 
     async def _send(self) -> None:
+        async with self._turn:
+            await self._send_in_turn()
+
+    async def _send_in_turn(self) -> None:
         letters = self._box.take()
         if not letters:
             return
+        failpoints.reach("before_letters")
         try:
             await in_thread(self._store.add_dead_letters, self._lease, letters)
         except BaseException:

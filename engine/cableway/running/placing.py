@@ -17,6 +17,7 @@ from cableway.redaction import SecretText, revealed
 
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, StageDefinition
+    from cableway.running.gate import Gate
 
 See = Callable[[WorkItem], RunContext]
 """What a bloc sees of an item."""
@@ -60,11 +61,11 @@ def is_async(method: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
-def local_handler(bloc: Bloc, lane: ExecutionType, see: See) -> Handler:
-    """The handler of *bloc* beside the job; in a batched loader's, positions become the items' ids."""
+def local_handler(bloc: Bloc, lane: ExecutionType, see: See, gate: Gate) -> Handler:
+    """The handler of *bloc* beside the job; a batched loader's items come in by *gate*."""
     method = method_of(bloc)
     if isinstance(bloc, LoaderBloc) and bloc.batched:
-        return _stream(method, see) if lane is ExecutionType.THREAD else _stream_async(method, see)
+        return _stream(method, see, gate) if lane is ExecutionType.THREAD else _stream_async(method, see, gate)
     return _call(method, see) if lane is ExecutionType.THREAD else _call_async(method, see)
 
 
@@ -85,23 +86,30 @@ def _call_async(method: Callable[[RunContext], Any], see: See) -> Handler:
     return work
 
 
-def _stream(method: Callable[[RunContext], Any], see: See) -> Handler:
+def _stream(method: Callable[[RunContext], Any], see: See, gate: Gate) -> Handler:
     def work(item: WorkItem) -> Iterator[WorkItem]:
+        if gate.closed:
+            return
         for position, value in _told(method(see(item))):
-            yield WorkItem(data=value, job_id=str(position))
+            if (item_id := gate.item_id(str(position))) is not None:
+                yield WorkItem(data=value, job_id=item_id)
 
     return work
 
 
-def _stream_async(method: Callable[[RunContext], Any], see: See) -> Handler:
+def _stream_async(method: Callable[[RunContext], Any], see: See, gate: Gate) -> Handler:
     async def work(item: WorkItem) -> AsyncIterator[WorkItem]:
+        if gate.closed:
+            return
         values: AsyncIterator[tuple[str, Any]] | Iterator[tuple[str, Any]] = method(see(item))
         if isinstance(values, AsyncIterator):
             async for position, value in values:
-                yield WorkItem(data=value, job_id=str(position))
+                if (item_id := gate.item_id(str(position))) is not None:
+                    yield WorkItem(data=value, job_id=item_id)
         else:
             for position, value in values:
-                yield WorkItem(data=value, job_id=str(position))
+                if (item_id := gate.item_id(str(position))) is not None:
+                    yield WorkItem(data=value, job_id=item_id)
 
     return work
 

@@ -61,6 +61,8 @@ class Shortened(LoaderBloc):
 
     def __init__(self, original: LoaderBloc, limit: int) -> None:
         super().__init__(original.name, original.config)
+        self.__dict__["repeats"] = original.repeats
+        self.__dict__["keeps_cursor"] = original.keeps_cursor
         self._original = original
         self._limit = limit
 
@@ -72,6 +74,18 @@ class Shortened(LoaderBloc):
     def bind(self, resources: Resources) -> None:
         """As the loader itself."""
         self._original.bind(resources)
+
+    def plan(self, context: RunContext, state: Mapping[str, Any]) -> JsonObject:
+        """As the loader itself."""
+        return self._original.plan(context, state)
+
+    def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
+        """As the loader itself."""
+        self._original.follow(plan, reached)
+
+    def fingerprint(self, position: str) -> JsonObject:
+        """As the loader itself."""
+        return self._original.fingerprint(position)
 
     def open(self, context: RunContext) -> Awaitable[None] | None:
         """As the loader itself."""

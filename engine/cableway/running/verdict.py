@@ -20,8 +20,9 @@ from cableway.flow.observer import FlowEnded, Observer, Outcome
 from cableway.running.report import lack_of, words_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cableway.items import WorkItem
-    from cableway.running.refusals import Refusals
     from cableway.running.stopping import Stop
 
 
@@ -50,14 +51,17 @@ class Verdict(Observer):
         self._stop = stop
         self._first: Failure | None = None
         self._source: Failure | None = None
-        self.refusals: Refusals | None = None
-        """Counts the rows that blocs refused."""
+        self.carried: Mapping[str, int] = {}
+        """What earlier attempts have counted below the cursor from which this one goes on."""
 
     def item_failed(
         self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
     ) -> None:
-        """Keep the first failure, and the source's own; a destination that shuts us out ends the attempt."""
-        if isinstance(error, LeaseLostError):
+        """Keep the first failure, and the source's own.
+
+        A destination that shuts us out ends the attempt, and so does a disk that is full: no item would fare better.
+        """
+        if isinstance(error, LeaseLostError | ResourceError):
             self._stop.ask(error)
         failure = Failure(stage, bloc, item.job_id, error)
         self._first = self._first or failure
@@ -65,18 +69,21 @@ class Verdict(Observer):
             self._source = self._source or failure
 
     def run_ended(self, event: FlowEnded) -> None:
-        """Keep the flow's own account."""
-        self.emitted = event.emitted
+        """Keep the flow's own account, and add what earlier attempts have counted."""
+        self.emitted = event.emitted + self.carried.get("emitted", 0)
         self.outcomes.update(event.outcomes)
+        for outcome in Outcome:
+            self.outcomes[outcome] += self.carried.get(outcome.value, 0)
 
     @property
     def failed(self) -> int:
-        """Items that failed or were lost, and rows that were refused."""
-        return self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.LOST] + self._rows_refused
+        """Items that failed or were lost."""
+        return self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.LOST]
 
     @property
-    def _rows_refused(self) -> int:
-        return 0 if self.refusals is None else self.refusals.failed
+    def source_failed(self) -> bool:
+        """Whether a loader of the first stage failed, so that not everything was read."""
+        return self._source is not None
 
     @property
     def complete(self) -> bool:
@@ -85,10 +92,7 @@ class Verdict(Observer):
 
     def counts(self) -> dict[str, int]:
         """Emitted items, and items by outcome."""
-        counts = {"emitted": self.emitted, **{str(name): count for name, count in self.outcomes.items()}}
-        if self.refusals is not None and (self.refusals.failed or self.refusals.skipped):
-            counts |= {"rows_refused": self.refusals.failed, "rows_skipped": self.refusals.skipped}
-        return counts
+        return {"emitted": self.emitted, **{str(name): count for name, count in self.outcomes.items()}}
 
     def error(self, raised: BaseException | None) -> BaseException | None:
         """What the run failed of, given what the flow *raised*; None where it is complete within `max_errors`."""
@@ -106,20 +110,16 @@ class Verdict(Observer):
         failed = self.failed
         if not failed or self._allows(failed):
             return None
-        rows = self._rows_refused
-        items = "1 item" if failed - rows == 1 else f"{failed - rows} items"
-        said = [f"{items} of {self.emitted} failed"] if failed > rows else []
-        said += [f"{rows} {'row was' if rows == 1 else 'rows were'} refused"] if rows else []
-        first = "" if self._first is None else f"; {'' if failed == 1 else 'the first '}in {self._first}"
-        return ItemsFailedError(f"{' and '.join(said)}, max_errors is {self._max_errors}{first}")
+        items = "1 item" if failed == 1 else f"{failed} items"
+        first = "" if self._first is None else f"{'' if failed == 1 else 'the first '}in {self._first}"
+        return ItemsFailedError(f"{items} of {self.emitted} failed, max_errors is {self._max_errors}; {first}")
 
     def _allows(self, failed: int) -> bool:
         if isinstance(self._max_errors, int):
             return failed <= self._max_errors
         from fractions import Fraction  # as a float, 29% of 100 items would be 28
 
-        # Of items that may hold many rows each: a row that was refused is measured as an item of its own.
-        return failed * 100 <= Fraction(self._max_errors.rstrip("% ")) * (self.emitted + self._rows_refused)
+        return failed * 100 <= Fraction(self._max_errors.rstrip("% ")) * self.emitted
 
 
 def _of_source(failure: Failure) -> BaseException:

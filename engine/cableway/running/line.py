@@ -1,0 +1,138 @@
+"""
+A run's place on its line: what the cursor says at the beginning of an attempt, and what it says from then on.
+
+The cursor is one JSON object. ``lap`` counts how often the source was begun anew (of a run's own line it stays 0),
+``plan`` is what the loader fixed when the lap began, ``position`` with ``fingerprint`` is where to go on, ``counts``
+are of what lies below, ``reached`` is what the loader had seen, ``state`` what this lap began with, ``complete``
+says that the lap is over, and ``run_id`` whose work it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cableway.running.cursor import Mark
+
+if TYPE_CHECKING:
+    from cableway.blocs.kinds import LoaderBloc
+    from cableway.context import RunContext
+    from cableway.definition import JsonObject
+
+
+@dataclass(slots=True, kw_only=True)
+class Line:
+    """The lap that an attempt works on. *kept*: on the line of a cursor, which goes on from run to run."""
+
+    run_id: str
+    loader: LoaderBloc
+    kept: bool
+    lap: int = 0
+    state: JsonObject = field(default_factory=dict[str, Any])
+    plan: JsonObject | None = None
+    position: str | None = None
+    fingerprint: JsonObject = field(default_factory=dict[str, Any])
+    reached: JsonObject = field(default_factory=dict[str, Any])
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    over: bool = False
+    """The lap is complete, and was this run's: there is nothing left to load."""
+
+    @classmethod
+    def at(cls, cursor: Mapping[str, Any] | None, run_id: str, loader: LoaderBloc, *, kept: bool) -> Line:
+        """The line as *cursor* leaves it for *run_id*. A lap that another run has ended is followed by the next."""
+        cursor = cursor or {}
+        lap, state = int(cursor.get("lap", 0)), dict(cursor.get("state") or {})
+        if not cursor.get("complete"):
+            return cls(
+                run_id=run_id,
+                loader=loader,
+                kept=kept,
+                lap=lap,
+                state=state,
+                plan=cursor.get("plan"),
+                position=cursor.get("position"),
+                fingerprint=dict(cursor.get("fingerprint") or {}),
+                reached=dict(cursor.get("reached") or {}),
+                counts=dict(cursor.get("counts") or {}) if cursor.get("run_id") == run_id else {},
+            )
+        if cursor.get("run_id") == run_id:
+            counts = dict(cursor.get("counts") or {})
+            reached = dict(cursor.get("reached") or {})
+            return cls(
+                run_id=run_id, loader=loader, kept=kept, lap=lap, state=state, reached=reached, counts=counts, over=True
+            )
+        return cls(run_id=run_id, loader=loader, kept=kept, lap=lap + 1, state=dict(cursor.get("reached") or {}))
+
+    @property
+    def begun(self) -> bool:
+        """Whether somebody has been at work on this lap before."""
+        return self.over or self.plan is not None
+
+    @property
+    def prefix(self) -> str:
+        """What the ids of this lap's items begin with."""
+        return f"{self.lap}~" if self.kept else ""
+
+    @property
+    def end_key(self) -> str:
+        """The key of a transaction for the whole lap."""
+        return f"end~{self.lap}" if self.kept else "end"
+
+    def begin(self, context: RunContext) -> JsonObject | None:
+        """Have the loader fix what a lap fixes. Returns the cursor to be stored first, where there is one."""
+        if self.plan is not None:
+            return None
+        self.plan = dict(self.loader.plan(context, self.state))
+        return self.cursor(Mark(None, {})) if self.plan else None
+
+    def take_up(self, *, from_start: bool) -> None:
+        """Have the loader go on where the cursor stands; *from_start*: read everything again.
+
+        Raise `SourceChangedError` where it finds another source than there was.
+        """
+        if from_start:
+            self.position, self.counts, self.reached = None, {}, {}
+        self.loader.follow(self.plan or {}, self.reached)
+        if self.position is not None:
+            self.loader.resume(self.position, self.fingerprint)
+
+    def adopt(self, ended: str) -> None:
+        """Every exporter has committed the whole lap, so it is over: an end row holds the text that `ending` gave."""
+        import json
+
+        self.over = True
+        with suppress(ValueError, KeyError, TypeError):
+            found = json.loads(ended)
+            self.reached, self.counts = dict(found["reached"]), dict(found["counts"])
+
+    def ending(self, counts: Mapping[str, int]) -> str:
+        """What the end row of a transaction for the whole lap holds: the state of the next lap, and all counts."""
+        import json
+
+        return json.dumps({"reached": self.loader.reached(), "counts": counts})
+
+    def cursor(self, mark: Mark, *, complete: bool = False) -> JsonObject:
+        """What is stored for *mark*, whose position is an item's id. Asks the loader, which may read files."""
+        at = self.position if mark.position is None else mark.position.removeprefix(self.prefix)
+        cursor: JsonObject = {
+            "lap": self.lap,
+            "loader": self.loader.name,
+            "state": self.state,
+            "plan": self.plan or {},
+            "reached": self.reached if self.over else self.loader.reached(),
+            "counts": added(self.counts, mark.counts),
+            "run_id": self.run_id,
+        }
+        if complete:
+            return {**cursor, "plan": {}, "complete": True}
+        if at is None:
+            return cursor
+        fingerprint = self.fingerprint if at == self.position else self.loader.fingerprint(at)
+        return {**cursor, "position": at, "fingerprint": fingerprint}
+
+
+def added(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """The sums of two sets of counts."""
+    return {name: counts.get(name, 0) + more.get(name, 0) for name in {**counts, **more}}

@@ -1,0 +1,192 @@
+"""
+The upkeep of a line by one attempt: it takes up what earlier ones have left, and says how far this one is.
+
+A run without a source that can be kept has no line to keep up; its exporters' ledgers are asked all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cableway import failpoints
+from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc
+from cableway.errors import CablewayError, SourceError
+from cableway.running.cursor import Completion, CursorKeeper, Mark
+from cableway.running.line import Line
+from cableway.running.recovery import Recovered
+from cableway.running.report import full_words_of, lack_of
+from cableway.running.threads import in_thread
+from cableway.store.port import Held
+
+if TYPE_CHECKING:
+    from cableway.blocs.kinds import Bloc
+    from cableway.definition import JsonObject
+    from cableway.running.assembly import Assembly
+    from cableway.running.exactness import Exactness
+    from cableway.running.letters import LetterPost
+    from cableway.running.stopping import Stop
+    from cableway.running.verdict import Verdict
+    from cableway.store.port import Lease, RunRecord, RunStore
+
+LOOK_AGAIN_S = 1.0
+"""Seconds between two looks at a line that another run holds."""
+
+
+def take_line(
+    exactness: Exactness, store: RunStore, lease: Lease, run: RunRecord, stop: Stop
+) -> tuple[str, Line | None]:
+    """The line of *run*, and the lap that it is to work on where its source is one to be kept.
+
+    The line of a cursor is waited for while another run holds it. Raise *stop*'s reason when that comes first.
+    """
+    loader = exactness.source
+    if loader is None or not (exactness.kept or loader.repeats(loader.config)):
+        return run.line, None
+    if not exactness.kept:
+        return run.line, Line.at(run.cursor, run.run_id, loader, kept=False)
+    while isinstance(taken := store.take_line(lease, loader.name), Held):
+        if stop.reason is not None:
+            raise stop.reason
+        time.sleep(min(LOOK_AGAIN_S, taken.expires_in_s))
+    return taken.line, Line.at(taken.cursor, run.run_id, loader, kept=True)
+
+
+def place_of(bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callable[[], str]) -> LinePlace:
+    """What *bloc* is told about its place on the line. *cursor* gives what an end row holds."""
+    if line is None:
+        return LinePlace(whole_run=exactness.whole_run)
+    return LinePlace(
+        whole_run=exactness.whole_run,
+        lap=line.lap,
+        end_key=line.end_key,
+        cursor=cursor if isinstance(bloc, ExporterBloc) else None,
+    )
+
+
+class Upkeep:
+    """Keeps the line of an attempt up: `begin` after the blocs were opened, `end` after they were closed.
+
+    *line* is None where the source has no positions. *taken_up*: earlier attempts, or runs, have been at work.
+    """
+
+    def __init__(self, assembly: Assembly, line: Line | None, store: RunStore, lease: Lease, *, taken_up: bool) -> None:
+        self._assembly = assembly
+        self._exactness = assembly.exactness
+        self._line = line
+        self._store = store
+        self._lease = lease
+        self._taken_up = taken_up
+        self._seen: Mark | None = None
+        follow = line is not None and self._exactness.resumable and not line.over
+        self.observer: Completion | None = None
+        if line is not None:
+            assembly.gate.prefix = line.prefix
+            first = assembly.definition.stages[0].name
+            self.observer = CursorKeeper(first) if follow else Completion()
+        # Without one by item nobody looks at an item's id again.
+        assembly.gate.exact = follow or bool(self._exactness.by_item)
+
+    async def begin(self, post: LetterPost, verdict: Verdict) -> None:
+        """Take up what there is, before the first item. Raise `SourceChangedError` where the source is another now."""
+        exactness, gate, line = self._exactness, self._assembly.gate, self._line
+        for cutter in self._assembly.cutters.values():
+            cutter.stored = post.stored
+        ended: dict[str, str | None] = {}
+        if self._taken_up:
+            ended = await self._recover()
+        if line is None:
+            return
+        if not line.over and not exactness.by_item and ended and None not in ended.values():
+            line.adopt(next(iter(ended.values())) or "")
+        verdict.carried = line.counts
+        gate.closed = line.over
+        if not line.over:
+            await self._begin_lap(line, post)
+            verdict.carried = line.counts
+
+    async def _recover(self) -> dict[str, str | None]:
+        """Ask the ledgers and the dead letters. Returns what stands in the end rows, by exporter that commits runs."""
+        exactness, assembly = self._exactness, self._assembly
+        keys: dict[str, frozenset[str]] = {}
+        ended: dict[str, str | None] = {}
+        for name, commits in exactness.commits.items():
+            bloc = assembly.blocs[name]
+            if commits is not None and isinstance(bloc, ExporterBloc):
+                found, end = await in_thread(_written, bloc)
+                if commits == "item":
+                    keys[name] = found
+                else:
+                    ended[name] = end
+        if keys:
+            prefix = assembly.gate.prefix
+            dead = await in_thread(self._store.dead_units, self._lease, prefix)
+            finishes = exactness.last_effect is not None and len(keys) == len(exactness.commits)
+            assembly.gate.recovered = recovered = Recovered(keys, exactness.batch_stages, finishes=finishes, dead=dead)
+            for number, cutter in assembly.cutters.items():
+                cutter.known = recovered.cuts(number)
+        return ended
+
+    async def _begin_lap(self, line: Line, post: LetterPost) -> None:
+        loader = line.loader
+        try:
+            planned = await in_thread(line.begin, self._assembly.context(loader.name))
+            if planned is not None:
+                await post.checkpoint(lambda: planned)
+                failpoints.reach("planned")
+            await in_thread(partial(line.take_up, from_start=not self._exactness.resumable))
+        except CablewayError:
+            raise
+        except Exception as error:
+            raise lack_of(error) or _unreadable(loader, error) from error
+
+    def mark(self) -> Callable[[], JsonObject] | None:
+        """What gives the cursor to be stored now, in a thread; None: it stands where it stood."""
+        if self._line is None or not isinstance(self.observer, CursorKeeper):
+            return None
+        mark = self.observer.mark()
+        if mark.position is None or mark == self._seen:
+            return None
+        self._seen = mark
+        return partial(self._line.cursor, mark)
+
+    def ending(self, verdict: Verdict) -> str:
+        """What the end row of a transaction for the whole run holds."""
+        return "" if self._line is None else self._line.ending(verdict.counts())
+
+    async def end(self, post: LetterPost, verdict: Verdict, error: BaseException | None) -> None:
+        """Store where to go on, or that all is done. The letters have been stored. Raise as `RunStore.checkpoint`."""
+        line, observer = self._line, self.observer
+        if line is None or observer is None or line.plan is None:
+            return await self._end_adopted(post, error)
+        done = observer.complete and not verdict.source_failed
+        done = done and (error is None or "run" not in self._exactness.commits.values())
+        if done and (line.kept or error is not None):
+            await post.checkpoint(partial(line.cursor, Mark(None, _own(verdict)), complete=True))
+        elif error is not None:
+            mark = observer.mark()
+            if mark.position is not None:
+                await post.checkpoint(partial(line.cursor, mark))
+        return None
+
+    async def _end_adopted(self, post: LetterPost, error: BaseException | None) -> None:
+        """A lap that was found over in the destination is over in the state database too."""
+        line = self._line
+        if line is not None and line.kept and line.over and error is None:
+            await post.checkpoint(partial(line.cursor, Mark(None, {}), complete=True))
+
+
+def _own(verdict: Verdict) -> Mapping[str, int]:
+    """What this attempt has counted beyond what was carried."""
+    return {name: count - verdict.carried.get(name, 0) for name, count in verdict.counts().items()}
+
+
+def _written(bloc: ExporterBloc) -> tuple[frozenset[str], str | None]:
+    written = bloc.written()
+    return frozenset(written.keys), written.ended
+
+
+def _unreadable(loader: LoaderBloc, error: Exception) -> SourceError:
+    return SourceError(f"loader {loader.name!r} could not begin: {full_words_of(error)}")
