@@ -86,4 +86,5 @@ class ParquetLoaderBloc(FileLoaderBloc):
 
 def _begin_of(group: Any) -> int:
     chunks = [group.column(number) for number in range(group.num_columns)]
-    return min(min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset) for chunk in chunks)
+    begins = [min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset) for chunk in chunks]
+    return int(min(begins))

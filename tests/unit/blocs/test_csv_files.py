@@ -290,5 +290,6 @@ def test_only_files_of_data_below_the_root_are_opened(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_config_cannot_mean(config: dict[str, Any], field: str) -> None:
-    made = CsvLoaderConfig(**{"file_path": "x.csv", **config})
+    whole_config: dict[str, Any] = {"file_path": "x.csv", **config}
+    made = CsvLoaderConfig(**whole_config)
     assert [name for name, _ in CsvLoaderBloc.faults(made)] == [field]

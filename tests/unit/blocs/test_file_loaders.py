@@ -115,7 +115,11 @@ def several(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Fil
                 text = "\n".join(json.dumps(row) for row in table.to_pylist())
                 path.write_bytes(gzip.compress(text.encode()))
     make: Callable[..., FileLoaderBloc] = columnar if request.param == "parquet" else jsonl
-    return lambda **config: make(tmp_path / "*", **config)
+
+    def made(**config: Any) -> FileLoaderBloc:
+        return make(tmp_path / "*", **config)
+
+    return made
 
 
 def test_every_position_can_be_taken_up_again(several: Callable[..., FileLoaderBloc]) -> None:
