@@ -174,8 +174,9 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         # Whoever is between two requests would have its next one cut off: it is answered, and told to connect anew.
+        # uvicorn tells nobody when its connections are gone.
         until = time.monotonic() + LINGER_S
-        while self.server_state.connections and not self.force_exit and time.monotonic() < until:
+        while self.server_state.connections and not self.force_exit and time.monotonic() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
 
