@@ -64,8 +64,9 @@ def read_outlooks(name: str | None = None) -> Steps[tuple[SchedulerOutlook, ...]
 
 
 def _outlook(row: Row) -> SchedulerOutlook:
-    known = {key: row[key] for key in SchedulerOutlook.__slots__ if key in row}
-    outlook = SchedulerOutlook(**{**known, "state": "active", "note": row["pause_note"], "next_at": None})
+    known: Row = {key: row[key] for key in SchedulerOutlook.__slots__ if key in row}
+    known |= {"state": "active", "note": row["pause_note"], "next_at": None}
+    outlook = SchedulerOutlook(**known)
     try:
         following = next((fire.at for fire in outlook.fires() if fire.mark != "skipped"), None)
     except CronError as error:

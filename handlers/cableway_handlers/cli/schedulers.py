@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOG = Path(".cableway") / "scheduler.out"
 """What a scheduler in the background prints."""
+RUNS = "the scheduler runs"
 
 MARKS = {
     "": "",
@@ -43,7 +44,7 @@ def serve(names: str | None, env: Sequence[str], *, background: bool) -> None:
     extra = variables_of(env)
     if background:
         arguments = ["scheduler", *(() if names is None else ("--scheduler-names", names))]
-        pid = start_in_background(arguments, LOG, {**get_environment(), **extra})
+        pid = start_in_background(arguments, LOG, {**get_environment(), **extra}, ready=RUNS)
         print(pid)
         screen.say(f"the scheduler is process {pid}; what it prints goes to {LOG}")
         return
@@ -62,7 +63,7 @@ def serve(names: str | None, env: Sequence[str], *, background: bool) -> None:
         sweeping = SweepLoop(Sweep.from_settings(place.settings, place.launcher()))
         service = SchedulerService(place.settings, sweeping, variables=place.environment, names=wanted)
         _stop_on_signals(service)
-        screen.say("the scheduler runs; Ctrl-C ends it")
+        screen.say(f"{RUNS}; Ctrl-C ends it")
         service.run()
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -288,7 +288,7 @@ def test_what_nobody_can_read_keeps_no_other_back(storage: DatabaseStorage, capl
 
 
 @contextmanager
-def sessions(settings: DatabaseSettings, number: int) -> Iterator[Sequence[Session]]:
+def sessions(settings: DatabaseSettings, number: int) -> Generator[Sequence[Session]]:
     made = [Session(settings) for _ in range(number)]
     try:
         yield made
