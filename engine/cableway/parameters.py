@@ -130,7 +130,10 @@ def is_storable(value: Any, levels: int = MAX_DEPTH) -> bool:
         case None | bool():
             return True
         case str():
-            return "\x00" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+            if "\x00" in value:
+                return False
+            # Most texts are plain, and a long one is not to be looked at letter by letter.
+            return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
         case int():
             return value.bit_length() <= 8192
         case float():

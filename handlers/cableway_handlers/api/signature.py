@@ -54,7 +54,7 @@ def read_headers(headers: Iterable[tuple[bytes, bytes]]) -> WebhookHeaders:
     return WebhookHeaders(
         _text(found[b"webhook-id"], _ID, "webhook-id: 1 to 255 letters, digits, '_', ':' or '-'"),
         int(_text(found[b"webhook-timestamp"], _TIMESTAMP, "webhook-timestamp: whole seconds since 1970")),
-        tuple(_signatures(found[b"webhook-signature"])),
+        tuple(read_signatures(found[b"webhook-signature"])),
     )
 
 
@@ -99,7 +99,8 @@ def _text(raw: bytes, pattern: re.Pattern[str], what: str) -> str:
     return text
 
 
-def _signatures(raw: bytes) -> Iterable[bytes]:
+def read_signatures(raw: bytes) -> Iterable[bytes]:
+    """The signatures of a ``webhook-signature`` header; what is of another version or no base64 is passed over."""
     for part in raw.split(b" ")[:MAX_SIGNATURES]:
         version, _, encoded = part.partition(b",")
         try:

@@ -80,6 +80,6 @@ class Register(Protocol):
         """How the run stands."""
         ...
 
-    def keep(self, record: Record | None) -> None:
-        """Keep the record of a delivery soon, if it is one."""
+    def keep(self, record: Record) -> None:
+        """Keep the record of a delivery soon, if its hook wants it."""
         ...

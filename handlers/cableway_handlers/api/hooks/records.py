@@ -13,7 +13,8 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from cableway.errors import CablewayError
 from cableway.store.ids import new_id
@@ -30,40 +31,49 @@ MASK = "***"
 
 _SECRET = re.compile(r"auth|cookie|signature|secret|token|password|credential|session|api-?key|(?<!idempotency)-key$")
 _log = logging.getLogger("cableway.api")
-Record = dict[str, Any]
 
 
-def record_of(  # noqa: PLR0913 - each is a column
-    hook: Hook,
-    sent: Sent,
-    *,
-    verdict: str,
-    status: int,
-    received_s: float,
-    key: str | None = None,
-    run_id: str | None = None,
-    step: str | None = None,
-    error: str | None = None,
-) -> Record | None:
-    """The record of a delivery; None where its hook wants none of this verdict."""
-    wanted = hook.trigger.record
-    if wanted == "none" or hook.trigger.record_last == 0 or (wanted == "accepted" and verdict != "accepted"):
-        return None
-    is_small = len(sent.body) <= hook.trigger.record_bytes
-    return {
-        "delivery_id": new_id(),
-        "trigger_name": hook.name,
-        "received_s": received_s,
-        "verdict": verdict,
-        "status": status,
-        "step": step,
-        "error": error,
-        "key": key,
-        "run_id": run_id,
-        "headers": masked(sent.headers, own=hook.trigger.header.lower()),
-        "body": base64.b64encode(sent.body).decode() if is_small else None,
-        "body_bytes": len(sent.body),
-    }
+Verdict = Literal["accepted", "replayed", "filtered", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A delivery and the verdict on it."""
+
+    hook: Hook
+    sent: Sent
+    verdict: Verdict
+    status: int
+    received_s: float
+    key: str | None = None
+    run_id: str | None = None
+    step: str | None = None
+    """At which it was refused."""
+    error: str | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether its hook keeps deliveries of this verdict."""
+        wanted = self.hook.trigger.record
+        return wanted == "all" or (wanted == "accepted" and self.verdict == "accepted")
+
+    def row(self) -> dict[str, Any]:
+        """The record as it is stored."""
+        body, trigger = self.sent.body, self.hook.trigger
+        return {
+            "delivery_id": new_id(),
+            "trigger_name": self.hook.name,
+            "received_s": self.received_s,
+            "verdict": self.verdict,
+            "status": self.status,
+            "step": self.step,
+            "error": self.error,
+            "key": self.key,
+            "run_id": self.run_id,
+            "headers": masked(self.sent.headers, own=trigger.header.lower()),
+            "body": base64.b64encode(body).decode() if len(body) <= trigger.record_bytes else None,
+            "body_bytes": len(body),
+        }
 
 
 def masked(headers: Mapping[str, str], *, own: str = "") -> dict[str, str]:
@@ -86,9 +96,9 @@ class Keeper:
         self._lost = 0
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, record: Record | None) -> None:
-        """Keep *record*, if it is one; never blocks, never raises."""
-        if record is None:
+    def add(self, record: Record) -> None:
+        """Keep *record*, if its hook wants it; never blocks, never raises."""
+        if not record.is_wanted:
             return
         self._lost += len(self._waiting) == MAX_WAITING
         self._waiting.append(record)

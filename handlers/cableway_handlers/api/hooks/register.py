@@ -95,21 +95,21 @@ class HookDesk:
         """The enabled webhook trigger of this name. Raise `UnavailableError`, or `SettingsError` for a bad config."""
         # A name with a character that Postgres has no form for is nobody's, and must not find another's.
         asked = name if name == storable_text(name) else ""
-        found = await self._in_time(self._found.ask(asked))
+        found = await self._found.ask(asked)
         if isinstance(found, SettingsError):
             raise found
         return found
 
     async def record(self, delivery: Delivery) -> Recorded | None:
         """Commit the delivery's run, or find the one that the same key made before; None: it is filtered."""
-        return await self._in_time(self._recorded.ask(delivery))
+        return await self._recorded.ask(delivery)
 
     async def outcome(self, run_id: str) -> Outcome:
         """How the run stands. Raise `UnavailableError` or `UnknownRunError`."""
-        return await self._in_time(self._outcomes.ask(run_id))
+        return await self._outcomes.ask(run_id)
 
-    def keep(self, record: Record | None) -> None:
-        """Keep the record of a delivery soon, if it is one."""
+    def keep(self, record: Record) -> None:
+        """Keep the record of a delivery soon, if its hook wants it."""
         self._keeper.add(record)
 
     async def _find_all(self, names: Sequence[str]) -> Sequence[Hook | SettingsError | None]:
@@ -166,7 +166,8 @@ class HookDesk:
         ]
 
     async def _keep_all(self, records: list[Record]) -> None:
-        await self._ask(lambda executor: executor.rows("keep_deliveries", records=storable_json(records)))
+        rows = storable_json([record.row() for record in records])
+        await self._ask(lambda executor: executor.rows("keep_deliveries", records=rows))
 
     def _tidy_at_times(self) -> None:
         if time.monotonic() - self._tidied_s > TIDY_S:
@@ -184,13 +185,6 @@ class HookDesk:
         """Forget keys that were remembered for long enough, and records that are too old or too many."""
         await self._ask(lambda executor: executor.rows("forget_keys"))
         await self._ask(lambda executor: executor.rows("drop_delivery_records"))
-
-    async def _in_time(self, answer: Awaitable[_Result]) -> _Result:
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await answer
-        except TimeoutError:
-            raise UnavailableError(UNAVAILABLE) from None
 
     async def _ask(self, question: Callable[[AsyncExecutor], Awaitable[_Result]]) -> _Result:
         """What *question* brings back. All that is the database's fault becomes one `UnavailableError`."""

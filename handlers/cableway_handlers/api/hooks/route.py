@@ -15,7 +15,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from cableway.definitions.expressions import Scene
@@ -35,8 +35,8 @@ from cableway_handlers.api.asgi import (
     send_json,
 )
 from cableway_handlers.api.hooks.deliveries import Delivery, Recorded, Register
-from cableway_handlers.api.hooks.hook import FORM, Hook, refusal_of, usable_secrets
-from cableway_handlers.api.hooks.records import record_of
+from cableway_handlers.api.hooks.hook import FORM, Hook, Mapped, refusal_of, usable_secrets
+from cableway_handlers.api.hooks.records import Record, Verdict
 from cableway_handlers.api.hooks.register import UNAVAILABLE
 from cableway_handlers.api.hooks.senders import Claim, Sent, known, read_sent
 from cableway_handlers.api.problems import MethodError, RequestError, TooManyRequestsError
@@ -153,14 +153,16 @@ class HookRoute:
         visit.key = identity
         # Without anything to tell it by, each delivery is another one; ours is told from its own repetition.
         key = f"webhook:{hook.name}:{identity}" if identity is not None else f"webhook:{hook.name}/{uuid4()}"
+        mapped, refusal = _mapped(hook, scene)
         delivery = Delivery(
             hook=hook,
             key=key,
             body_hash=hashlib.sha256(visit.sent.body).hexdigest(),
-            mapped=None,
+            mapped=mapped,
+            refusal=refusal,
             caller=_caller(visit.sent.headers),
         )
-        return await self._recorded(_with_mapping(delivery, scene), visit)
+        return await self._recorded(delivery, visit)
 
     async def _verified(self, name: str, visit: _Visit) -> Claim:
         hook: Hook | None = None
@@ -219,7 +221,7 @@ class HookRoute:
     def _keep(
         self,
         visit: _Visit,
-        verdict: str,
+        verdict: Verdict,
         status: int,
         *,
         run_id: str | None = None,
@@ -227,31 +229,29 @@ class HookRoute:
         error: str | None = None,
     ) -> None:
         if visit.hook is not None:
-            self.register.keep(
-                record_of(
-                    visit.hook,
-                    visit.sent,
-                    verdict=verdict,
-                    status=status,
-                    received_s=visit.received_s,
-                    key=visit.key,
-                    run_id=run_id,
-                    step=step,
-                    error=error,
-                )
+            record = Record(
+                hook=visit.hook,
+                sent=visit.sent,
+                verdict=verdict,
+                status=status,
+                received_s=visit.received_s,
+                key=visit.key,
+                run_id=run_id,
+                step=step,
+                error=error,
             )
+            self.register.keep(record)
 
 
-def _with_mapping(delivery: Delivery, scene: Scene) -> Delivery:
-    """*delivery* with its parameters, or with what keeps it from having any: it may still have made a run before."""
-    hook = delivery.hook
+def _mapped(hook: Hook, scene: Scene) -> tuple[Mapped | None, CablewayError | None]:
+    """The parameters, or what keeps a delivery from having any: it may still have made a run before."""
     try:
         hook.check(scene)
         if hook.when is not None and not hook.when(scene):
-            return delivery
-        return replace(delivery, mapped=hook.mapped(scene))
+            return None, None
+        return hook.mapped(scene), None
     except RequestError as error:
-        return replace(delivery, refusal=error)
+        return None, error
 
 
 def _wait_s(query: bytes, most_s: float) -> float:

@@ -19,7 +19,7 @@ from typing import assert_never
 
 from cableway.definition import HookAuth, SignatureDefinition, TriggerDefinition
 from cableway_handlers.api.problems import RequestError, UnauthenticatedError
-from cableway_handlers.api.signature import MAX_SIGNATURES, decode_secret, read_headers
+from cableway_handlers.api.signature import MAX_SIGNATURES, decode_secret, read_signatures
 
 _NOBODYS = b"nobody has this one"
 _SECONDS = re.compile(r"0|[1-9][0-9]{0,14}")
@@ -162,17 +162,15 @@ def _claim(auth: HookAuth, signature: SignatureDefinition | None, sent: Sent) ->
 
 
 def _standard(sent: Sent) -> Claim:
-    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
-    try:
-        found = read_headers([(name.encode(), sent.raw(name)) for name in names if name in sent.headers])
-    except UnauthenticatedError:
+    name, written = sent.headers.get("webhook-id"), sent.headers.get("webhook-timestamp")
+    if name is None or written is None:
         return Claim(content=sent.body, needs_timestamp=True)
     return Claim(
-        content=b"%s.%d.%s" % (found.id.encode(), found.timestamp, sent.body),
-        signatures=found.signatures,
-        timestamp=found.timestamp,
+        content=b"%s.%s.%s" % (name.encode(), written.encode(), sent.body),
+        signatures=tuple(read_signatures(sent.raw("webhook-signature"))),
+        timestamp=int(written),
         needs_timestamp=True,
-        identity=found.id,
+        identity=name,
     )
 
 
