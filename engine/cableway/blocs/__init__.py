@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cableway.blocs.aggregate import AggregateBloc
     from cableway.blocs.api_loader import ApiLoaderBloc
     from cableway.blocs.check import CheckBloc
+    from cableway.blocs.csv_exporter import CsvExporterBloc
     from cableway.blocs.csv_loader import CsvLoaderBloc
     from cableway.blocs.example_transformer import ExampleTransformerBloc
     from cableway.blocs.http_call import HttpCallBloc
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Written,
     )
     from cableway.blocs.notify import NotifyBloc
+    from cableway.blocs.parquet_exporter import ParquetExporterBloc
     from cableway.blocs.parquet_loader import ParquetLoaderBloc
     from cableway.blocs.pass_through import PassThroughBloc
     from cableway.blocs.postgres_exporter import PostgresExporterBloc
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from cableway.blocs.python_function import PythonBloc
     from cableway.blocs.refresh_webhooks import RefreshWebhooksBloc
     from cableway.blocs.run_adk_agents import RunAdkAgentsBloc
+    from cableway.blocs.s3_exporter import S3ExporterBloc
+    from cableway.blocs.s3_loader import S3LoaderBloc
     from cableway.blocs.shaping.cast import CastBloc
     from cableway.blocs.shaping.deduplicate import DeduplicateBloc
     from cableway.blocs.shaping.filter import FilterBloc
@@ -50,6 +54,7 @@ __all__ = [
     "Bloc",
     "CastBloc",
     "CheckBloc",
+    "CsvExporterBloc",
     "CsvLoaderBloc",
     "DeduplicateBloc",
     "Ending",
@@ -61,6 +66,7 @@ __all__ = [
     "LinePlace",
     "LoaderBloc",
     "NotifyBloc",
+    "ParquetExporterBloc",
     "ParquetLoaderBloc",
     "PassThroughBloc",
     "PostgresExporterBloc",
@@ -71,6 +77,8 @@ __all__ = [
     "Resources",
     "RunAdkAgentsBloc",
     "RunContext",
+    "S3ExporterBloc",
+    "S3LoaderBloc",
     "SelectBloc",
     "SqlBloc",
     "SqlLoaderBloc",
@@ -85,6 +93,7 @@ _HOMES = {
     "Bloc": "cableway.blocs.kinds",
     "CastBloc": "cableway.blocs.shaping.cast",
     "CheckBloc": "cableway.blocs.check",
+    "CsvExporterBloc": "cableway.blocs.csv_exporter",
     "CsvLoaderBloc": "cableway.blocs.csv_loader",
     "DeduplicateBloc": "cableway.blocs.shaping.deduplicate",
     "Ending": "cableway.blocs.kinds",
@@ -97,6 +106,7 @@ _HOMES = {
     "LoaderBloc": "cableway.blocs.kinds",
     "NotifyBloc": "cableway.blocs.notify",
     "ParquetLoaderBloc": "cableway.blocs.parquet_loader",
+    "ParquetExporterBloc": "cableway.blocs.parquet_exporter",
     "PassThroughBloc": "cableway.blocs.pass_through",
     "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
     "PostgresLoaderBloc": "cableway.blocs.postgres_loader",
@@ -106,6 +116,8 @@ _HOMES = {
     "Resources": "cableway.blocs.kinds",
     "RunAdkAgentsBloc": "cableway.blocs.run_adk_agents",
     "RunContext": "cableway.context",
+    "S3ExporterBloc": "cableway.blocs.s3_exporter",
+    "S3LoaderBloc": "cableway.blocs.s3_loader",
     "SelectBloc": "cableway.blocs.shaping.select",
     "SqlBloc": "cableway.blocs.sql",
     "SqlLoaderBloc": "cableway.blocs.sql_loader",

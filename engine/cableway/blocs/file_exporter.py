@@ -1,0 +1,218 @@
+"""What exporters to files have in common: one file for the run, or one for each item."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+from urllib.parse import quote
+
+from annotated_types import MinLen
+
+from cableway.blocs.file_target import FileTarget, Writers, said_anew, target_fault
+from cableway.blocs.kinds import Ending, ExporterBloc, Resources
+from cableway.blocs.tables import library, to_arrow
+from cableway.context import RunContext
+from cableway.errors import SinkError
+from cableway.references import is_reference
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from cableway.definition import JsonObject
+
+ITEM, RUN, OUTPUT = "{item}", "{run_id}", "{output_dir}/"
+_SAFE = " ,=@+"
+
+
+class FileConfig(Protocol):
+    """The keys that each config has."""
+
+    @property
+    def file_path(self) -> str:
+        """Where the file is."""
+        ...
+
+    @property
+    def source_bloc(self) -> str | None:
+        """Whose data goes there."""
+        ...
+
+    @property
+    def if_exists(self) -> Literal["replace", "fail"]:
+        """What becomes of a file that is there."""
+        ...
+
+
+FilePath = Annotated[str, MinLen(1)]
+
+
+class Encoder(Protocol):
+    """Turns tables into the bytes of one file."""
+
+    def write(self, table: Any) -> None:
+        """Append the rows of the Arrow *table*. Raise `SinkError` where they do not fit those before."""
+        ...
+
+    def finish(self) -> None:
+        """Write what comes last."""
+        ...
+
+    def give_up(self) -> None:
+        """Write nothing any more, for the file is gone. After `finish` nothing happens."""
+        ...
+
+
+class FileExporter(ExporterBloc):
+    """Writes one file: all items of the run, or with ``{item}`` in its path each item by itself.
+
+    At least once: an attempt that is taken up again writes the same file again under the same name. The whole
+    run's file is there when the run succeeded, and an item's when it was written.
+    """
+
+    lanes = ("thread",)
+    frames = None
+    suffix: ClassVar[str]
+    """What an example's file ends with."""
+
+    config: Any
+
+    def __init__(self, name: str, config: FileConfig) -> None:
+        super().__init__(name, config)
+        self._root: str | None = None
+        self._writers = Writers(line="", bloc=name, token=0)
+        self._path = config.file_path
+        self._turn = threading.Lock()
+        self._target: FileTarget | None = None
+        self._encoder: Encoder | None = None
+        self._broken: Exception | None = None
+
+    @classmethod
+    def faults(cls, config: Any) -> Iterable[tuple[str, str]]:
+        """A path that leads nowhere good."""
+        path = config.file_path.replace(OUTPUT, "")
+        if not is_reference(path) and (reason := target_fault(path)):
+            yield "file_path", reason
+
+    @classmethod
+    def sole_target(cls, config: FileConfig) -> str | None:
+        """The file, where it holds the whole run."""
+        return None if ITEM in config.file_path else f"file {config.file_path}"
+
+    @abstractmethod
+    def encoder(self, file: BinaryIO) -> Encoder:
+        """What writes tables to *file*."""
+
+    def bind(self, resources: Resources) -> None:
+        """Stay below the job's root."""
+        self._root = resources.root
+
+    def open(self, context: RunContext) -> None:
+        """Begin the run's file. Raise `SinkError` where it cannot be written, `ResourceError` for a full disk."""
+        library("pyarrow")
+        facts = context.facts
+        self._writers = Writers(line=facts.line or facts.run_id, bloc=self.name, token=facts.lease_token)
+        path = self.config.file_path.replace(RUN, facts.run_id)
+        if path.startswith(OUTPUT):
+            if facts.output_dir is None:
+                raise SinkError(f"bloc {self.name!r}: the job has no output_dir; set PIPELINES_LOGS_DIR")
+            self._root, path = facts.output_dir, path.removeprefix(OUTPUT)
+        self._path = path
+        if ITEM not in path:
+            self._target = self._begun(path)
+            self._encoder = self.encoder(self._target.file)
+
+    def export(self, context: RunContext) -> int:
+        """Write this item's rows and return how many."""
+        source = self.config.source_bloc
+        value = context.get_data(source) if source is not None else context.input()
+        if value is None:
+            return 0
+        table = to_arrow(value, f"bloc {self.name!r}")
+        if ITEM in self._path:
+            self._write_item(context.item_id, table)
+        else:
+            self._write_on(table)
+        return int(table.num_rows)
+
+    def close(self, ending: Ending) -> None:
+        """Let the run's file be there where the run's work is kept, and leave nothing otherwise."""
+        target, encoder = self._target, self._encoder
+        self._target = self._encoder = None
+        if target is None or encoder is None:
+            return
+        try:
+            if ending.commits:
+                if self._broken is not None:
+                    raise self._broken
+                with said_anew(target.path):
+                    encoder.finish()
+                target.commit()
+        finally:
+            encoder.give_up()
+            target.discard()
+
+    def outputs(self) -> JsonObject:
+        """Where the file is."""
+        return {"file": self._path}
+
+    def _write_on(self, table: Any) -> None:
+        with self._turn:
+            if self._target is None or self._encoder is None:
+                raise SinkError(f"bloc {self.name!r} was not opened")
+            if self._broken is not None:
+                raise self._broken
+            try:
+                with said_anew(self._target.path):
+                    self._encoder.write(table)
+            except UnfitError:
+                raise
+            except Exception as error:
+                self._broken = error  # what is in the file now nobody knows
+                raise
+
+    def _write_item(self, item: str, table: Any) -> None:
+        target = self._begun(self._path.replace(ITEM, file_name(item)))
+        encoder = self.encoder(target.file)
+        try:
+            with said_anew(target.path):
+                encoder.write(table)
+                encoder.finish()
+            target.commit()
+        finally:
+            encoder.give_up()
+            target.discard()
+
+    def _begun(self, path: str) -> FileTarget:
+        return FileTarget(path, self._writers, root=self._root, replace=self.config.if_exists == "replace")
+
+
+class UnfitError(SinkError):
+    """Rows that do not fit those which are in the file already; nothing of them was written."""
+
+
+def file_name(item: str) -> str:
+    """An item's id as a part of a file's name."""
+    return quote(item, safe=_SAFE).replace("%3A", "-").replace("%2A", "start")
+
+
+def same_columns(table: Any, schema: Any, where: str) -> Any:
+    """The rows of *table* with the columns of *schema*. Raise `UnfitError` naming what differs."""
+    pa = library("pyarrow")
+    if table.schema.equals(schema):
+        return table
+    names, wanted = set(table.column_names), set(schema.names)
+    if names != wanted or len(table.column_names) != len(schema.names):
+        differing = ", ".join(map(repr, sorted(names ^ wanted))) or "one comes twice"
+        raise UnfitError(f"{where}: the rows of one file must have the same columns; these differ in: {differing}")
+    table = table.select(schema.names)
+    try:
+        return table.cast(schema)
+    except pa.ArrowException:
+        kinds = [
+            f"{field.name!r} ({field.type} before, {table.schema.field(field.name).type} now)"
+            for field in schema
+            if not table.schema.field(field.name).type.equals(field.type)
+        ]
+        raise UnfitError(f"{where}: a column has another type than in the items before: {', '.join(kinds)}") from None

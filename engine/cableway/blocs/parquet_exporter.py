@@ -1,0 +1,96 @@
+"""``parquet_exporter``: tabular data into a Parquet file, or into one for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, MinLen
+
+from cableway.blocs.file_exporter import FileExporter, same_columns
+from cableway.blocs.tables import library
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+_GROUP_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParquetExporterConfig:
+    """Where the file is, and how it is written."""
+
+    file_path: Annotated[str, MinLen(1)]
+    """The file, relative to the job's folder for files, else to its working directory. ``{item}`` in it stands for the
+    item, each of which has a file of its own then; ``{run_id}`` for the run; it may begin with ``{output_dir}/``."""
+    source_bloc: str | None = None
+    """The bloc whose data is exported; unset: the one of the previous stage."""
+    if_exists: Literal["replace", "fail"] = "replace"
+    """What to do when the file exists."""
+    compression: Literal["none", "snappy", "gzip", "zstd"] = "snappy"
+    """How columns are compressed; ``zstd`` gives smaller files and takes longer."""
+    row_group_rows: Annotated[int, Ge(1)] = 100_000
+    """Rows that are written together at most; so many, or 16 MiB, are held in memory."""
+
+
+class ParquetExporterBloc(FileExporter):
+    """Items are joined into row groups as they come; the first one fixes the columns and their types."""
+
+    bloc_type = "parquet_exporter"
+    summary = "Writes tabular data to a Parquet file, which is there whole or not at all."
+    Config = ParquetExporterConfig
+    example: ClassVar[Mapping[str, Any]] = {"file_path": "out/flights.parquet", "source_bloc": "clean"}
+
+    config: ParquetExporterConfig
+
+    def open(self, context: Any) -> None:
+        """As the others; what Parquet needs loads before the first item."""
+        library("pyarrow.parquet")
+        super().open(context)
+
+    def encoder(self, file: BinaryIO) -> ParquetEncoder:
+        """Parquet."""
+        return ParquetEncoder(file, self.config.compression, self.config.row_group_rows)
+
+
+class ParquetEncoder:
+    """Tables as row groups of about *rows* rows to *file*."""
+
+    def __init__(self, file: BinaryIO, compression: str, rows: int) -> None:
+        self._file = file
+        self._compression = compression
+        self._rows = rows
+        self._writer: Any = None
+        self._held: list[Any] = []
+
+    def write(self, table: Any) -> None:
+        """Hold the rows until there are enough of them."""
+        if self._writer is None:
+            self._writer = library("pyarrow.parquet").ParquetWriter(
+                self._file, table.schema, compression=self._compression
+            )
+        self._held.append(same_columns(table, self._writer.schema, "parquet file"))
+        if (
+            sum(held.num_rows for held in self._held) >= self._rows
+            or sum(held.nbytes for held in self._held) >= _GROUP_BYTES
+        ):
+            self._flush()
+
+    def finish(self) -> None:
+        """Write the last rows and the footer; a file without an item has no columns."""
+        if self._writer is None:
+            self.write(library("pyarrow").table({}))
+        self._flush()
+        writer: Any = self._writer
+        writer.close()
+
+    def give_up(self) -> None:
+        """Else the writer would write its footer as it goes, to a file that is closed."""
+        if self._writer is not None:
+            self._writer.is_open = False
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._writer.write_table(library("pyarrow").concat_tables(held), row_group_size=self._rows)
