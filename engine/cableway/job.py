@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import cast
 
+from cableway import failpoints
 from cableway.blocs.kinds import Bloc, Resources
 from cableway.catalog import Catalog
 from cableway.context import RunFacts
@@ -66,6 +67,7 @@ def run_job(request: JobRequest, variables: Mapping[str, str] | None = None, *, 
     variables = environment() if variables is None else variables
     try:
         settings = read_settings(variables)
+        failpoints.arm(variables)
         set_up_logging(settings)
         opened = open_run(request, settings)
         run_id = opened.run_id
@@ -157,6 +159,7 @@ class _Job:
 
     def run(self, asked_at: float, tell: Callable[[str], object]) -> int:
         """Work, record, *tell* how it ended; the exit code. *asked_at* is when the lease was asked for."""
+        failpoints.reach("claimed")
         name_the_run(self._run.run_id, self._telemetry.trace_id, self._telemetry.span_id)
         if self._run.state is RunState.CANCELLING:
             self._cancel()
@@ -271,7 +274,9 @@ class _Job:
         try:
             if spans:
                 self._keep_spans(spans)
+            failpoints.reach("before_finish")
             self._opened.store.finish(self._lease, result)
+            failpoints.reach("after_finish")
         except Exception as error:
             log.debug("not recorded", exc_info=True)
             unrecorded = RecordError(f"the outcome ({result.state}) could not be recorded: {error}")

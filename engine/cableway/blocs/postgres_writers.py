@@ -17,6 +17,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL
 
+from cableway import failpoints
 from cableway.blocs.kinds import Ending
 from cableway.blocs.postgres_faults import said_anew
 from cableway.blocs.postgres_intake import Intake, despite_conflicts
@@ -156,7 +157,9 @@ class WholeRun:
             self._swap.finish(connection)
         self._ledger.add_end(connection, END if self._cursor is None else self._cursor())
         self._ledger.hold_fence(connection)
+        failpoints.reach("before_commit")
         connection.commit()
+        failpoints.reach("after_commit")
 
     def _alive(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:
@@ -204,8 +207,12 @@ class ItemByItem:
             connection.execute(SESSION, (self._lock_timeout,))
             if not self._ledger.add(connection, key):
                 return 0
+            failpoints.reach("key_written")
             rows = self._intake.put(connection, table)
+            failpoints.reach("rows_written")
             self._ledger.hold_fence(connection)
+            failpoints.reach("before_commit")
+        failpoints.reach("after_commit")
         return rows
 
     def _prepare(self, connection: Connection[Any], table: Any) -> None:
