@@ -147,6 +147,10 @@ class FileLoaderBloc(LoaderBloc):
             )
         self._start, self._wanted = _Place.of(position), position
 
+    def read_from(self, parts: FileParts) -> None:
+        """Read *parts* in place of what ``file_path`` means."""
+        self._parts = parts
+
     @property
     def parts(self) -> FileParts:
         """What is read."""
