@@ -110,6 +110,8 @@ class StageDefinition:
     """Items leave in the order in which they came."""
     rate_per_s: float | None = None
     """Units started each second at most."""
+    limits: tuple[str, ...] = ()
+    """Names of limits that all runs share; each try of an item takes its turn with them."""
     dask_address: str | None = None
     """The Dask cluster of a stage in the dask lane (``tcp://host:port``); unset: the run settings' own."""
     chunk: int | None = None
@@ -356,6 +358,7 @@ def _stage(document: Mapping[str, Any]) -> StageDefinition:
     retry = dict(fields["retry"])
     retry["retry_on"], retry["give_up_on"] = tuple(retry["retry_on"]), tuple(retry["give_up_on"])
     fields["retry"] = RetryDefinition(**retry)
+    fields["limits"] = tuple(fields.get("limits", ()))
     if fields["batch"] is not None:
         fields["batch"] = BatchDefinition(**fields["batch"])
     return StageDefinition(**fields)

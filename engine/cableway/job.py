@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from cableway import failpoints
 from cableway.blocs.kinds import Bloc, Resources
@@ -48,6 +48,9 @@ from cableway.store.heartbeat import Heartbeat
 from cableway.store.port import Claimed, Ended, Full, Held, RunRecord, RunResult, RunState, SpanRow
 from cableway.telemetry.run import RunTelemetry
 from cableway.telemetry.settings import TelemetrySettings
+
+if TYPE_CHECKING:
+    from cableway.running.shared_limits import SharedLimits
 
 __all__ = ["JobRequest", "run_job"]
 
@@ -227,7 +230,26 @@ class _Job:
         self._take_line(exactness)
         for bloc in blocs.values():
             bloc.bind(replace(resources, place=place_of(bloc, exactness, self._line, self._ending)))
-        return Assembly(definition, blocs, self._facts, secrets=secrets, exactness=exactness, taken_up=self._taken_up)
+        return Assembly(
+            definition,
+            blocs,
+            self._facts,
+            secrets=secrets,
+            exactness=exactness,
+            taken_up=self._taken_up,
+            limits=self._shared_limits(definition),
+        )
+
+    def _shared_limits(self, definition: PipelineDefinition) -> SharedLimits | None:
+        if not any(stage.limits for stage in definition.stages):
+            return None
+        from cableway.running.shared_limits import SharedLimits  # few pipelines have any
+
+        limits = SharedLimits(self._opened.another, self._lease)
+        for stage in definition.stages:
+            limits.turnstiles(stage.limits)
+        limits.check()
+        return limits
 
     def _take_line(self, exactness: Exactness) -> None:
         line, self._line = take_line(exactness, self._opened.store, self._lease, self._run, self._stop)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 from cableway.catalog import Catalog
 from cableway.definition import PipelineDefinition
 from cableway.definitions.difference import Change, differences
-from cableway.errors import CablewayError
-from cableway.runs import RecordedRun, RunRequest, record_run
+from cableway.errors import CablewayError, UnknownNameError
+from cableway.runs import RecordedRun, RunRequest, cancel_run, record_run
 from cableway.settings import DatabaseSettings, Settings
 from cableway.store.executor import Result, Steps
 from cableway.store.reading import (
@@ -47,11 +47,12 @@ from cableway.store.reading import (
     read_versions,
 )
 from cableway.store.session import Session
-from cableway.stored import bloc_types, blocs, schedulers, triggers, versions
+from cableway.stored import bloc_types, blocs, limits, schedulers, triggers, versions
 from cableway.stored.backfills import MOST_TICKS, Backfill, backfill, request_now
 from cableway.stored.bloc_types import Publication
 from cableway.stored.blocs import ChangedBloc
 from cableway.stored.changes import TriggerChange, noting
+from cableway.stored.limits import LimitRow
 from cableway.stored.names import only
 from cableway.stored.ticks import TickRow, read_ticks
 from cableway.stored.versions import SavedVersion, Signature
@@ -399,6 +400,28 @@ class DatabaseStorage:
     def catalog(self) -> Catalog:
         """This storage's bloc types and those that are published, as definitions are checked against them."""
         return self.session.drive(bloc_types.catalog_of(self._catalog))
+
+    def cancel_run(self, run_id: str, *, by: str | None = None) -> RunState:
+        """As `cableway.runs.cancel_run`."""
+        return cancel_run(self.session, run_id, by=by)
+
+    def set_limit(
+        self, name: str, *, concurrency: int | None = None, rate: float | None = None, period_s: float = 1.0
+    ) -> LimitRow:
+        """Store a limit that all runs share, or change it: units at a time, and units begun in each *period_s*.
+
+        Raise `DefinitionError` with every fault. Runs at work learn of a change as they draw.
+        """
+        return self.session.drive(limits.save(name, concurrency, rate, period_s))
+
+    def list_limits(self) -> tuple[LimitRow, ...]:
+        """Every limit by name, with what runs have taken of it."""
+        return self.session.drive(limits.read())
+
+    def delete_limit(self, name: str) -> None:
+        """Forget a limit. Raise `UnknownNameError` where there is none; a run whose stages name it cannot begin."""
+        if not self.session.drive(limits.delete(name)):
+            raise UnknownNameError(f"there is no limit {name[:80]!r}")
 
     def record_run(self, request: RunRequest) -> RecordedRun:
         """As `cableway.runs.record_run`."""

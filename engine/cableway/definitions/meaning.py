@@ -122,6 +122,7 @@ def _name_faults(definition: PipelineDefinition) -> Iterator[Fault]:
             )
         if not stage.blocs:
             yield Fault(f"{pointer}/blocs", "empty", "must hold at least one bloc")
+        yield from _repeated("limit", ((f"{pointer}/limits/{n}", name) for n, name in enumerate(stage.limits)))
 
 
 def _repeated(what: str, names: Iterable[tuple[str, str]]) -> Iterator[Fault]:

@@ -18,6 +18,7 @@ from cableway.flow.retry import Retry
 
 if TYPE_CHECKING:
     from cableway.flow.cuts import Cuts
+    from cableway.flow.turnstile import Turnstile
 
 __all__ = ["Batch", "ETLPipelineConfig", "ExecutionType", "Gather", "RateLimit", "Retry", "StageConfig"]
 
@@ -96,7 +97,8 @@ class StageConfig:
     from the item's coming. ``on_error``: ``dead_letter`` fails the item and goes on, ``skip`` counts it
     as skipped, ``fail_run`` ends the run. ``on_duplicate`` is for ids that are on their way already.
     ``chunk`` is the number of items a hop to a child carries, ``auto`` sizes it by time. ``setup`` runs
-    once in each worker. ``options`` are the lane's own (``dask``: ``address``).
+    once in each worker. ``options`` are the lane's own (``dask``: ``address``). Each
+    attempt at a unit passes the ``turnstiles`` one after the other.
     """
 
     name: str
@@ -111,7 +113,6 @@ class StageConfig:
     gather: Gather | bool | None = None
     ordered: bool = False
     rate_limit: RateLimit | None = None
-    turnstiles: tuple[Turnstile, ...] = ()
     queue_bytes: int | None = None
     max_item_bytes: int | None = None
     on_duplicate: OnDuplicate = "fail"
@@ -119,6 +120,7 @@ class StageConfig:
     setup: Callable[[], Any] | None = None
     pool_restarts: int = 3
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    turnstiles: tuple[Turnstile, ...] = ()
 
     def __post_init__(self) -> None:
         text("StageConfig", "name", self.name)

@@ -34,6 +34,8 @@ def is_lean(stage: Stage) -> bool:
         return False
     if config.queue_timeout_s is not None or config.rate_limit is not None or config.max_item_bytes is not None:
         return False
+    if config.turnstiles:
+        return False
     if stage.queue is not stage.inbox or type(stage.inbox) is not LoopChannel:
         return False
     return following is None or (type(following.inbox) is LoopChannel and following.config.queue_timeout_s is None)

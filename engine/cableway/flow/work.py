@@ -17,6 +17,7 @@ from cableway.flow.rate import Bucket
 from cableway.flow.sidebyside import Units
 from cableway.flow.stage import result_of
 from cableway.flow.streams import stream_of
+from cableway.flow.turnstile import enter_all, leave_all
 from cableway.flow.visit import Refusal, Visit
 from cableway.items import DROP
 
@@ -34,6 +35,7 @@ class Work:
         self._units = Units(stage)
         self._thread_pools = {unit.bloc.name: getattr(unit, "pool", None) for unit in stage.units}
         self._bucket = Bucket(config.rate_limit) if config.rate_limit is not None else None
+        self._turnstiles = config.turnstiles
         self._fan_out = FanOut(stage)
         self._with_times = len(stage.units) == 1 and stage.units[0].with_times
         self.delays = Delays(stage.queue, config.queue_size)
@@ -78,10 +80,18 @@ class Work:
         while True:
             if self._bucket is not None:
                 await self._bucket.take()
-            due = await self._units.run(visit)
+            due = await self._through_turnstiles(visit) if self._turnstiles else await self._units.run(visit)
             if due is None or not self.delays.full:
                 return due
             await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+
+    async def _through_turnstiles(self, visit: Visit) -> float | None:
+        # A unit that waits for its next attempt, or hands on what it gave, keeps nobody else out.
+        await enter_all(self._turnstiles)
+        try:
+            return await self._units.run(visit)
+        finally:
+            leave_all(self._turnstiles)
 
     def _begin_late(self, visit: Visit) -> None:
         """Where a unit may have waited in a pool, its start is what the child read."""

@@ -35,6 +35,7 @@ from cableway.running.tally import RowCounts
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition, StageDefinition
     from cableway.flow.pipeline import ETLPipeline
+    from cableway.running.shared_limits import SharedLimits
     from cableway.store.port import StageRecord
 
 LOOP_BLOCKED_S = 10.0
@@ -57,12 +58,14 @@ class Assembly:
         secrets: Mapping[str, str] | None = None,
         exactness: Exactness | None = None,
         taken_up: bool = False,
+        limits: SharedLimits | None = None,
     ) -> None:
         self.exactness = exactness or Exactness.of(definition, blocs)
         self.gate = Gate()
         self.cutters = {number: Cutter() for number in set(self.exactness.batch_stages.values())}
         """What batching stages ask where to cut, by the number of the stage."""
         self._taken_up = taken_up
+        self._limits = limits
         self.definition = definition
         self.blocs = blocs
         self.facts = facts
@@ -85,6 +88,11 @@ class Assembly:
             loop_blocked_after_s=LOOP_BLOCKED_S,
             dask_address=self.definition.settings.dask_address,
         )
+
+    async def close(self) -> None:
+        """Let go of what is shared with other runs."""
+        if self._limits is not None:
+            await self._limits.close()
 
     def root(self) -> WorkItem:
         """The one item that a run begins with."""
@@ -243,6 +251,7 @@ class Assembly:
             gather=Gather(max_bytes=stage.gather_bytes) if stage.gather else None,
             ordered=stage.ordered or serial or self._needs_order(number, stage, lanes_of_stage),
             rate_limit=None if stage.rate_per_s is None else RateLimit(per_s=stage.rate_per_s),
+            turnstiles=self._limits.turnstiles(stage.limits) if self._limits is not None else (),
             chunk=stage.chunk or "auto",
             options={"address": stage.dask_address} if stage.dask_address and lane is ExecutionType.DASK else {},
         )

@@ -122,6 +122,7 @@ class Attempt:
         if not self._stop.lost:
             error = await self._kept_up(error)
         self._stop.close()
+        await self._assembly.close()
         return Worked(self._verdict.counts(), error, committed=committed)
 
     def ending(self) -> str:

@@ -41,7 +41,7 @@ class Ear:
         self._connection = connection
 
     def wait(self, timeout_s: float, stopped: int, concerns: Callable[[str], bool] = lambda _: True) -> None:
-        """Return after *timeout_s* seconds, when *stopped* can be read, or once something is said that *concerns* us."""
+        """Return after *timeout_s* seconds, when *stopped* can be read, or once a word is said that *concerns* us."""
         try:
             self.listen()
         except CablewayError:

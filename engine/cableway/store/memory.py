@@ -23,6 +23,7 @@ from cableway.store.port import (
     Beat,
     Claimed,
     DeadLetter,
+    Drawn,
     Ended,
     Held,
     Lease,
@@ -154,6 +155,12 @@ class MemoryRunStore:
     def hear(self, lease: Lease, stopped: int, timeout_s: float) -> None:
         """As `RunStore.hear`; nothing is heard, and the time is waited out."""
         select.select([stopped], [], [], timeout_s)
+
+    def draw(self, lease: Lease, limit: str, *, slots: int, in_use: int, starts: int) -> Drawn:
+        """As `RunStore.draw`: there is nobody to share with, so all that is wanted is given."""
+        with self._lock:
+            self._held(lease)
+        return Drawn(slots=max(slots, in_use), starts=None)
 
     def beat(self, lease: Lease) -> Beat:
         """As `RunStore.beat`."""

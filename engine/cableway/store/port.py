@@ -197,6 +197,20 @@ class Beat:
     cancel_requested: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """What a run has of a limit that all runs share."""
+
+    slots: int
+    """Units that it may have at work at a time."""
+    starts: int | None
+    """Further units that may begin; None: any number."""
+    next_start_s: float = 0.0
+    """Seconds until one more may begin."""
+    per_s: float = 0.0
+    """Units a second that all runs may begin together."""
+
+
 class RunStore(Protocol):
     """Where the job reads its run and writes what becomes of it."""
 
@@ -214,6 +228,13 @@ class RunStore(Protocol):
         """Return when somebody asks for the end of the run, if that can be heard; else after *timeout_s* seconds.
 
         At once when the descriptor *stopped* can be read. What was asked for, `beat` says.
+        """
+        ...
+
+    def draw(self, lease: Lease, limit: str, *, slots: int, in_use: int, starts: int) -> Drawn:
+        """Take up to *slots* places and *starts* starts of a limit; with fewer slots than before give some back.
+
+        *in_use* of the places are kept whatever others want. Raise `UnknownNameError` where there is no such limit.
         """
         ...
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cableway.definition import JsonObject
-from cableway.errors import LeaseLostError, UnknownRunError
+from cableway.errors import LeaseLostError, UnknownNameError, UnknownRunError
 from cableway.settings import DatabaseSettings
 from cableway.store.executor import Row, Step
 from cableway.store.ids import is_id
@@ -22,6 +22,7 @@ from cableway.store.port import (
     Beat,
     Claimed,
     DeadLetter,
+    Drawn,
     Ended,
     Full,
     Held,
@@ -88,6 +89,22 @@ class PostgresRunStore:
 
             self._ear = Ear(self.session, "hear_cancels")
         self._ear.wait(timeout_s, stopped, lambda said: said.endswith(lease.run_id))
+
+    def draw(self, lease: Lease, limit: str, *, slots: int, in_use: int, starts: int) -> Drawn:
+        """As `RunStore.draw`."""
+        facts = {"slots": slots, "slots_in_use": in_use, "starts": starts, "name": storable_text(limit)}
+        lock = Step("lock_limit", {"name": facts["name"]})
+        row = self.session.rows("draw_limit", (lock,), run_id=lease.run_id, token=lease.token, **facts)
+        if not row:
+            self.beat(lease)  # of a lost lease it says so
+            raise UnknownNameError(f"there is no limit {limit!r}: set it, or take it from the stage's limits")
+        drawn = row[0]
+        return Drawn(
+            slots=drawn["slots"],
+            starts=drawn["starts"] if drawn["has_rate"] else None,
+            next_start_s=drawn["next_start_s"],
+            per_s=drawn["per_s"],
+        )
 
     def beat(self, lease: Lease) -> Beat:
         """As `RunStore.beat`."""
