@@ -144,7 +144,9 @@ class PostgresLoaderBloc(LoaderBloc):
 
     def recut(self, positions: Iterable[str]) -> None:
         """Read the ranges at *positions* again as they are, though there may be more rows or fewer in them by now."""
-        self._known += map(self._range_at, positions)
+        from cableway.blocs.postgres_ranges import is_range
+
+        self._known += map(self._range_at, filter(is_range, positions))
 
     def reached(self) -> JsonObject:
         """How far the rows were new."""

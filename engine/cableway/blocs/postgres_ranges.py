@@ -50,6 +50,11 @@ def range_at(position: str, columns: int) -> Range:
     return Range(ends[0], ends[1])
 
 
+def is_range(position: str) -> bool:
+    """Whether *position* is written as a range is; keys of gathers, for one, are not."""
+    return position.count(":") == 1
+
+
 def stretches(known: Sequence[Range], start: Key | None, upper: Key) -> Iterator[Stretch]:
     """What is to be read from behind *start* up to *upper*, given *known* ranges in order of their lower ends."""
     at = start

@@ -24,10 +24,14 @@ _SESSION = SQL(
     "set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true)"
 )
 _DESCRIBE = SQL("SELECT * FROM ({}) AS rows LIMIT 0")
-_ARRAYS = SQL("SELECT oid FROM pg_type WHERE oid = ANY(%s) AND typcategory = 'A'")
+_TYPES = SQL(
+    "SELECT oid, typcategory = 'A' AS is_array, format_type(oid, NULL) AS name, typcollation <> 0 AS collates "
+    "FROM pg_type WHERE oid = ANY(%s)"
+)
 _LAST = SQL("SELECT {} FROM ({}) AS rows ORDER BY {} LIMIT 1")
 _KEYLESS = SQL("SELECT EXISTS (SELECT FROM ({}) AS rows WHERE {}) AS found")
-_SORTED = SQL("SELECT place FROM (SELECT row_number() OVER () AS place, rows.* FROM ({}) AS rows) AS rows ORDER BY {}")
+_COLLATION = SQL("SELECT pg_collation_for({}) AS name FROM ({}) AS rows LIMIT 1")
+_SORTED = SQL("SELECT place FROM unnest({}) WITH ORDINALITY AS known ({}, place) ORDER BY {}")
 _COPY = SQL("COPY (SELECT {} FROM ({}) AS rows{}{}) TO STDOUT (FORMAT csv)")
 
 
@@ -63,6 +67,8 @@ class Reader:
         self._connection = connection
         self._selection = selection
         self._where = selection.where
+        self._kinds: dict[int, Any] = {}
+        self._key_oids: list[int] = []
         every = self._described()
         chosen = selection.columns or list(every)
         self._require(chosen, every, "columns")
@@ -93,12 +99,25 @@ class Reader:
         others = [piece for piece in every if piece.low is not None]
         if len(others) < 2:
             return first + others
-        # An empty selection in front gives the keys their types, and with those their order.
-        head = SQL("SELECT {} FROM ({}) AS rows WHERE false").format(SQL(", ").join(self._key), self._rows)
-        lows = [SQL("SELECT {}").format(_literals(piece.low or ())) for piece in others]
-        union = SQL(" UNION ALL ").join([head, *lows])
-        rows = self._connection.execute(_SORTED.format(union, SQL(", ").join(self._key))).fetchall()
+        keys = [Identifier(f"k{number}") for number in range(len(self._key))]
+        columns = [[piece.low[number] for piece in others if piece.low] for number in range(len(keys))]
+        statement = _SORTED.format(
+            SQL(", ").join([SQL("%s::text[]")] * len(keys)),
+            SQL(", ").join(keys),
+            SQL(", ").join(SQL("{}::").format(name) + kind for name, kind in zip(keys, self._key_types(), strict=True)),
+        )
+        rows = self._connection.execute(statement, columns).fetchall()
         return first + [others[row["place"] - 1] for row in rows]
+
+    def _key_types(self) -> Iterator[Composed]:
+        """The types of the key's columns, with the collations that put texts in order."""
+        for name, oid in zip(self._key, self._key_oids, strict=True):
+            kind = self._kinds[oid]
+            words = SQL(cast("LiteralString", kind["name"])).format()
+            if kind["collates"]:
+                found = self._one(_COLLATION.format(name, self._rows))
+                words += SQL(cast("LiteralString", f" COLLATE {found['name']}" if found else "")).format()
+            yield words
 
     def whole(self, bounds: Range | None = None) -> Any:
         """One table with all rows, or with those of *bounds*."""
@@ -162,10 +181,14 @@ class Reader:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise SourceError(f"{self._where}: gives the column {min(twice)!r} twice; name one of them anew")
-        found = self._connection.execute(_ARRAYS, ([column.type_code for column in columns],)).fetchall()
-        arrays = {row["oid"] for row in found}
+        oids = [column.type_code for column in columns]
+        found = self._connection.execute(_TYPES, (oids,)).fetchall()
+        self._kinds = {row["oid"]: row for row in found}
+        self._key_oids = [column.type_code for key in self._selection.key for column in columns if column.name == key]
         return {
-            column.name: field_of(column, is_array=column.type_code in arrays, numerics=self._selection.numerics)
+            column.name: field_of(
+                column, is_array=self._kinds[column.type_code]["is_array"], numerics=self._selection.numerics
+            )
             for column in columns
         }
 

@@ -9,7 +9,7 @@ says that the lap is over, and ``run_id`` whose work it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -87,14 +87,17 @@ class Line:
         self.plan = dict(self.loader.plan(context, self.state))
         return self.cursor(Mark(None, {})) if self.plan else None
 
-    def take_up(self, *, from_start: bool) -> None:
+    def take_up(self, read: Collection[str] = (), *, from_start: bool) -> None:
         """Have the loader go on where the cursor stands; *from_start*: read everything again.
 
-        Raise `SourceChangedError` where it finds another source than there was.
+        Items at the positions *read* are in a destination, so that they are to come as they were. Raise
+        `SourceChangedError` where another source is found than there was.
         """
         if from_start:
             self.position, self.counts, self.reached = None, {}, {}
         self.loader.follow(self.plan or {}, self.reached)
+        if read:
+            self.loader.recut(read)
         if self.position is not None:
             self.loader.resume(self.position, self.fingerprint)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -107,6 +107,14 @@ class _Ledger:
 def source_of(item_id: str) -> str:
     """The source item that *item_id* came out of."""
     return item_id.partition(".")[0]
+
+
+def sources_of(keys: Iterable[Iterable[str]], prefix: str) -> Iterator[str]:
+    """The positions of the source items that *keys* came out of; of a batch its two ends."""
+    for found in keys:
+        for key in found:
+            for end in key.split(".."):
+                yield source_of(end).removeprefix(prefix)
 
 
 class KnownRange:

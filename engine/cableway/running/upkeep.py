@@ -16,7 +16,7 @@ from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc
 from cableway.errors import CablewayError, SourceError
 from cableway.running.cursor import Completion, CursorKeeper, Mark
 from cableway.running.line import Line
-from cableway.running.recovery import Recovered
+from cableway.running.recovery import Recovered, sources_of
 from cableway.running.report import full_words_of, lack_of
 from cableway.running.threads import in_thread
 from cableway.store.port import Held
@@ -80,6 +80,7 @@ class Upkeep:
         self._lease = lease
         self._taken_up = taken_up
         self._seen: Mark | None = None
+        self._read: frozenset[str] = frozenset()
         follow = line is not None and self._exactness.resumable and not line.over
         self.observer: Completion | None = None
         if line is not None:
@@ -122,6 +123,7 @@ class Upkeep:
                     ended[name] = end
         if keys:
             prefix = assembly.gate.prefix
+            self._read = frozenset(sources_of(keys.values(), prefix))
             dead = await in_thread(self._store.dead_units, self._lease, prefix)
             finishes = exactness.last_effect is not None and len(keys) == len(exactness.commits)
             assembly.gate.recovered = recovered = Recovered(keys, exactness.batch_stages, finishes=finishes, dead=dead)
@@ -136,7 +138,7 @@ class Upkeep:
             if planned is not None:
                 await post.checkpoint(lambda: planned)
                 failpoints.reach("planned")
-            await in_thread(partial(line.take_up, from_start=not self._exactness.resumable))
+            await in_thread(partial(line.take_up, self._read, from_start=not self._exactness.resumable))
         except CablewayError:
             raise
         except Exception as error:
