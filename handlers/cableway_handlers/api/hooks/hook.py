@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from cableway.definition import SecretDefinition, TriggerDefinition
+from cableway.definition import SecretDefinition, TriggerDefinition, TriggerKind
 from cableway.definitions.expressions import MISSING, Condition, Path, Scene, parse_condition, parse_path
 from cableway.errors import CablewayError, Fault, SettingsError
 from cableway_handlers.api import strict_json
@@ -152,10 +152,10 @@ class Hook:
         return fields
 
 
-def make_hook(name: str, pipeline: str, config: Mapping[str, Any]) -> Hook:
+def make_hook(name: str, pipeline: str, config: Mapping[str, Any], kind: TriggerKind = "webhook") -> Hook:
     """The hook of a stored trigger. Raise `SettingsError` where its config was written past the checks."""
     try:
-        trigger = TriggerDefinition.of_row("webhook", config)
+        trigger = TriggerDefinition.of_row(kind, config)
         if trigger.auth == "hmac" and trigger.signature is None:
             raise KeyError("signature")
         per_minute = trigger.rate_per_minute
