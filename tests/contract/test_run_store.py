@@ -12,7 +12,7 @@ import pytest
 
 from cableway.definition import DOCUMENT_FORMAT, JsonObject, ParameterDefinition
 from cableway.errors import LeaseLostError, UnknownRunError
-from cableway.runs import RunRequest, record_run
+from cableway.runs import RunRequest, cancel_run, record_run
 from cableway.settings import DatabaseSettings
 from cableway.store.memory import MemoryRunStore
 from cableway.store.port import (
@@ -21,6 +21,7 @@ from cableway.store.port import (
     DeadLetter,
     Ended,
     Held,
+    Lease,
     RunResult,
     RunState,
     RunStore,
@@ -60,9 +61,10 @@ class Keeper(Protocol):
     """A store to be tested, and the world around it."""
 
     def open(self) -> RunStore: ...
-    def queue(self, **parameters: Any) -> str: ...
+    def queue(self, key: str = "k", **parameters: Any) -> str: ...
     def expire(self, run_id: str) -> None: ...
     def cancel(self, run_id: str) -> None: ...
+    def put(self, run_id: str, state: RunState) -> None: ...
     def seen(self, run_id: str) -> Seen: ...
 
 
@@ -74,14 +76,17 @@ class InMemory:
     def open(self) -> RunStore:
         return self.store
 
-    def queue(self, **parameters: Any) -> str:
-        return self.store.add_run(FLIGHTS, parameters, key="k", traceparent=PARENT, tracestate="a=b")
+    def queue(self, key: str = "k", **parameters: Any) -> str:
+        return self.store.add_run(FLIGHTS, parameters, key=key, traceparent=PARENT, tracestate="a=b")
 
     def expire(self, run_id: str) -> None:
         self.now += FLIGHTS.settings.lease_ttl_s + 1
 
     def cancel(self, run_id: str) -> None:
         self.store.cancel(run_id)
+
+    def put(self, run_id: str, state: RunState) -> None:
+        self.store.runs[run_id].state = state
 
     def seen(self, run_id: str) -> Seen:
         run = self.store.runs[run_id]
@@ -124,9 +129,9 @@ class InPostgres:
         self.opened.append(store)
         return store
 
-    def queue(self, **parameters: Any) -> str:
+    def queue(self, key: str = "k", **parameters: Any) -> str:
         request = RunRequest(
-            pipeline=FLIGHTS.name, parameters=parameters, key="k", traceparent=PARENT, tracestate="a=b"
+            pipeline=FLIGHTS.name, parameters=parameters, key=key, traceparent=PARENT, tracestate="a=b"
         )
         return record_run(self.session, request).run_id
 
@@ -134,7 +139,14 @@ class InPostgres:
         self._update("lease_expires_at = clock_timestamp() - interval '1 second'", run_id)
 
     def cancel(self, run_id: str) -> None:
-        self._update("state = 'cancelling'", run_id)
+        cancel_run(self.session, run_id)
+
+    def put(self, run_id: str, state: RunState) -> None:
+        worked_on = state in {RunState.RUNNING, RunState.CANCELLING}
+        open_ = worked_on or state in {RunState.QUEUED, RunState.LAUNCHING}
+        lease = "" if worked_on else ", lease_expires_at = NULL"
+        ended = "NULL" if open_ else "clock_timestamp()"
+        self._update(f"state = '{state}', ended_at = {ended}, has_place = {worked_on}{lease}", run_id)
 
     def _update(self, change: str, run_id: str) -> None:
         self.session.connection().execute(f"UPDATE cableway.runs SET {change} WHERE run_id = %s".encode(), [run_id])
@@ -267,6 +279,8 @@ def test_an_attempt_that_was_overtaken_changes_nothing(keeper: Keeper, store: Ru
         lambda: store.checkpoint(stale, {"position": 1}),
         lambda: store.add_dead_letters(stale, [letter("1")]),
         lambda: store.add_spans(stale, [span(1)]),
+        lambda: store.draw(stale, "crm", slots=1, in_use=0, starts=1),
+        lambda: store.take_line(stale, "read"),
         lambda: store.finish(stale, SUCCESS),
     ):
         with pytest.raises(LeaseLostError):
@@ -396,3 +410,70 @@ def test_an_attempt_that_did_not_finish_leaves_the_run_to_the_next(
     assert keeper.seen(run_id).state is ending
     assert claimed(store, run_id).lease.attempt == 2
     assert keeper.seen(run_id).attempts == [(ending.value, 143), ("running", None)]
+
+
+FREE = (RunState.QUEUED, RunState.LAUNCHING, RunState.INTERRUPTED, RunState.CRASHED)
+WORKED_ON = (RunState.RUNNING, RunState.CANCELLING)
+
+
+def after_claim(state: RunState, *, expired: bool) -> RunState:
+    return RunState.RUNNING if state in FREE else state
+
+
+def after_cancel(state: RunState, *, expired: bool) -> RunState:
+    if state in WORKED_ON:
+        return RunState.CANCELLED if expired else RunState.CANCELLING
+    return RunState.CANCELLED if state in FREE else state
+
+
+def after_hand_back(state: RunState, *, expired: bool) -> RunState:
+    return RunState.QUEUED if state is RunState.LAUNCHING else state
+
+
+@pytest.mark.parametrize("act", ["claim", "cancel", "hand_back"])
+def test_what_others_do_to_a_run_in_any_state(keeper: Keeper, store: RunStore, act: str) -> None:
+    acts = {
+        "claim": (keeper.open().claim, after_claim),
+        "cancel": (keeper.cancel, after_cancel),
+        "hand_back": (store.hand_back, after_hand_back),
+    }
+    do, expected = acts[act]
+    for standing in RunState:
+        for expired in {False, standing in WORKED_ON}:
+            run_id = keeper.queue(f"{standing}-{expired}")
+            claimed(store, run_id)
+            keeper.put(run_id, standing)
+            if expired:
+                keeper.expire(run_id)
+            do(run_id)
+            assert keeper.seen(run_id).state is expected(standing, expired=expired), (standing, expired)
+
+
+def test_an_attempt_writes_only_while_it_works(keeper: Keeper, store: RunStore) -> None:
+    endings = [each for each in RunState if each not in {*WORKED_ON, *FREE[:2]}]
+    for standing in RunState:
+        for ending in endings if standing in WORKED_ON else endings[:1]:
+            run_id = keeper.queue(f"{standing}-{ending}")
+            lease = claimed(store, run_id).lease
+            keeper.put(run_id, standing)
+            result = RunResult(state=ending, exit_code=3, counts={})
+            if standing in WORKED_ON:
+                assert store.beat(lease).cancel_requested is (standing is RunState.CANCELLING)
+                store.finish(lease, result)
+                given_up = standing is RunState.CANCELLING and ending in {RunState.INTERRUPTED, RunState.CRASHED}
+                assert keeper.seen(run_id).state is (RunState.CANCELLED if given_up else ending)
+            else:
+                refuse_all_writes(store, lease, result)
+                assert keeper.seen(run_id).state is standing
+
+
+def refuse_all_writes(store: RunStore, lease: Lease, result: RunResult) -> None:
+    for write in (
+        lambda: store.beat(lease),
+        lambda: store.checkpoint(lease, {"position": 1}),
+        lambda: store.add_dead_letters(lease, [letter("1")]),
+        lambda: store.add_spans(lease, [span(1)]),
+        lambda: store.finish(lease, result),
+    ):
+        with pytest.raises(LeaseLostError):
+            write()

@@ -116,10 +116,12 @@ class MemoryRunStore:
         """Ask for the end of a run; one that nobody works on is cancelled at once."""
         with self._lock:
             run = self._run(run_id)
-            if run.state in _FREE:
-                run.state = RunState.CANCELLED
-            elif run.state in _WORKED_ON:
+            if run.state in _WORKED_ON and run.expires_at > self._clock():
                 run.state = RunState.CANCELLING
+            elif run.state in _FREE | _WORKED_ON:
+                if run.state in _WORKED_ON:
+                    run.attempts[-1].state = RunState.CRASHED
+                run.state = RunState.CANCELLED
 
     def claim(
         self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
