@@ -174,7 +174,7 @@ class S3ExporterBloc(ExporterBloc):
         wanted = re.compile(f"{re.escape(prefix)}[^/]+{re.escape(rest)}" if self._by_item else re.escape(pattern))
         # Under a key that other runs share, a young upload may be one that is at work.
         own = not self._by_item or any(place in self.config.key for place in ("{line}", "{run_id}"))
-        age = timedelta(0) if own else _LEFT_BEHIND
+        age = None if own else _LEFT_BEHIND
         swept = sweep(self._store, self.config.bucket, prefix, lambda key: bool(wanted.fullmatch(key)), older_than=age)
         if swept:
             log.warning("bloc %r: removed %d uploads that were left behind below %s", self.name, swept, prefix)

@@ -82,14 +82,17 @@ class Upload:
         return self._part_bytes * (1 + len(self._parts) * 8 // _MOST_PARTS)
 
 
-def sweep(store: Any, bucket: str, prefix: str, is_ours: Callable[[str], bool], *, older_than: timedelta) -> int:
-    """Remove parts that somebody left behind under keys that are ours; how many uploads there were."""
+def sweep(store: Any, bucket: str, prefix: str, is_ours: Callable[[str], bool], *, older_than: timedelta | None) -> int:
+    """Remove parts that somebody left behind under keys that are ours; how many uploads there were.
+
+    None: however young they are.
+    """
     swept = 0
-    before = datetime.now(UTC) - older_than
+    before = None if older_than is None else datetime.now(UTC) - older_than
     with faults(f"s3://{bucket}/{prefix}"):
         pages = store.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
         for upload in [upload for page in pages for upload in page.get("Uploads", ())]:
-            if is_ours(upload["Key"]) and upload["Initiated"] <= before:
+            if is_ours(upload["Key"]) and (before is None or upload["Initiated"] <= before):
                 store.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                 swept += 1
     return swept
