@@ -1,0 +1,116 @@
+"""The clients against the API: what they are answered is what their types say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+
+import pytest
+
+from cableway_handlers.client import AsyncCablewayClient, CablewayClient, ClientError, HttpClient, shapes
+from tests.integration.api.conftest import PIPELINE, Api
+
+SCHEMAS = {
+    "BlocRow": shapes.Bloc,
+    "BlocType": shapes.BlocType,
+    "PipelineRow": shapes.PipelineEntry,
+    "PipelineView": shapes.Pipeline,
+    "VersionEntry": shapes.VersionEntry,
+    "TriggerRow": shapes.Trigger,
+    "SchedulerRow": shapes.Scheduler,
+    "Fire": shapes.Fire,
+    "Preview": shapes.Preview,
+    "TickRow": shapes.Tick,
+    "RunRow": shapes.RunEntry,
+    "AttemptRow": shapes.Attempt,
+    "StageRecord": shapes.Stage,
+    "RunView": shapes.Run,
+    "SpanRow": shapes.Span,
+    "LetterRow": shapes.DeadLetter,
+    "Hook": shapes.Hook,
+    "DeliveryRow": shapes.Delivery,
+    "Health": shapes.Health,
+}
+
+
+@pytest.fixture
+def client(api: Api) -> Iterator[CablewayClient]:
+    with CablewayClient(api.url) as client:
+        yield client
+
+
+def test_the_types_have_the_members_that_the_api_describes(api: Api) -> None:
+    described: dict[str, Any] = api.client.get("/openapi.json").json()["components"]["schemas"]
+    for name, shape in SCHEMAS.items():
+        assert get_type_hints(shape).keys() == described[name]["properties"].keys(), name
+
+
+def test_a_first_look_around(client: CablewayClient) -> None:
+    health = client.health_check()
+    assert health["status"] == "up"
+    new_bloc = client.create_bloc(name="my-new-bloc", bloc_type="csv_loader", config={"file_path": "data.csv"})
+    assert new_bloc["name"] == "my-new-bloc"
+    pipelines = client.list_pipelines()
+    assert [pipeline["name"] for pipeline in pipelines] == ["orders"]
+
+
+def test_everything_that_can_be_asked(api: Api, client: CablewayClient) -> None:
+    bloc = client.create_bloc("rows", "csv_loader", {"file_path": "data.csv"})
+    assert client.update_bloc("rows", "csv_loader", {"file_path": "b.csv"}, expected_revision=1)["revision"] == 2
+    with pytest.raises(ClientError) as raised:
+        client.update_bloc("rows", "csv_loader", expected_revision=1)
+    assert raised.value.answered == 412
+    assert [row["name"] for row in client.list_blocs(bloc_type="csv_loader")] == [bloc["name"]]
+
+    made = client.create_pipeline("flow", [["rows"]], note="first", description="a flow")
+    assert (made["version"], made["description"]) == (1, "a flow")
+    assert client.update_pipeline({**PIPELINE, "name": "flow"}, expected_version=1)["version"] == 2
+    assert client.roll_back("flow")["version"] == 1
+    assert client.activate("flow", 2, expected_version=1)["version"] == 2
+    assert client.get_pipeline("flow", 1)["document"]["stages"] == [["rows"]]
+    assert [entry["version"] for entry in client.list_versions("flow")] == [2, 1]
+
+    trigger = client.create_trigger("hourly", "flow", "0 * * * *")
+    assert client.update_trigger("hourly", "flow", "5 * * * *", expected_revision=trigger["revision"])["enabled"]
+    scheduler = client.create_scheduler("hourly", "flow", "hourly", jitter_s=5)
+    assert scheduler["jitter_s"] == 5
+    assert client.update_scheduler("hourly", "flow", "hourly")["jitter_s"] == 0
+    assert client.pause_scheduler("hourly", "lunch")["pause_note"] == "lunch"
+    assert client.resume_scheduler("hourly")["paused"] is False
+    assert len(client.preview_scheduler("hourly", limit=3)["fires"]) == 3
+    run = client.trigger_scheduler("hourly", {"day": "2026-01-31"})
+    assert (run["scheduler_name"], run["parameters"]["day"]) == ("hourly", "2026-01-31")
+    assert client.list_ticks("hourly") == [] or client.list_ticks("hourly")[0]["scheduler_name"] == "hourly"
+
+    other = client.create_run("flow", {"count": 2})
+    assert client.get_run(other["run_id"])["state"] == "queued"
+    assert client.cancel_run(other["run_id"])["state"] == "cancelled"
+    assert {row["run_id"] for row in client.list_runs(pipeline="flow")} == {run["run_id"], other["run_id"]}
+    assert [client.list_attempts(other["run_id"]), client.list_stages(other["run_id"])] == [[], []]
+    assert client.list_spans(other["run_id"]) == []
+    assert client.list_dead_letters(run_id=other["run_id"]) == []
+    assert [hook["name"] for hook in client.list_hooks()] == ["orders"]
+    assert client.list_deliveries(trigger="orders") == []
+    assert client.get_bloc_type("csv_loader") in client.list_bloc_types()
+
+    client.delete_scheduler("hourly", expected_revision=client.get_scheduler("hourly")["revision"])
+    client.delete_trigger("hourly")
+    client.delete_pipeline("flow", expected_version=2)
+    client.delete_bloc("rows")
+    assert [client.list_schedulers(), client.list_blocs()] == [[], []]
+    assert [row["name"] for row in client.list_pipelines(archived=True)] == ["flow"]
+
+
+async def test_with_an_event_loop(api: Api) -> None:
+    async with AsyncCablewayClient(api.url) as client:
+        assert (await client.health_check())["status"] == "up"
+        run = await client.create_run("orders")
+        assert [row["run_id"] for row in await client.list_runs()] == [run["run_id"]]
+        with pytest.raises(ClientError):
+            await client.get_dead_letter(1)
+
+
+def test_any_address_of_it(api: Api) -> None:
+    with HttpClient(api.url) as client:
+        assert client.get("/blocs")["items"] == []
+        assert client.post("/runs", json_data={"pipeline": "orders"})["pipeline"] == "orders"
