@@ -16,6 +16,7 @@ from cableway.errors import (
     InterruptedRunError,
     ItemError,
     LeaseLostError,
+    OverlapError,
     ResourceError,
     RunCancelledError,
     RunTimeoutError,
@@ -96,7 +97,7 @@ def state_of(error: BaseException | None, failed: int) -> RunState:
     match error:
         case None:
             return RunState.COMPLETED_WITH_ERRORS if failed else RunState.SUCCEEDED
-        case RunCancelledError():
+        case RunCancelledError() | OverlapError():
             return RunState.CANCELLED
         case RunTimeoutError():
             return RunState.TIMED_OUT
