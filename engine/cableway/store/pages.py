@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from cableway.store.executor import Step, Steps
+from cableway.store.executor import Row, Step, Steps
 from cableway.store.ids import is_id
 from cableway.store.port import RunState
 from cableway.store.reading import (
@@ -133,7 +133,7 @@ def page_of_runs(
     values = _texts(pipeline=wanted.pipeline, scheduler=wanted.scheduler, trigger=wanted.trigger, state=wanted.state)
     values |= {"since": wanted.since, "until": wanted.until, "pipelines": _list(pipelines), "limit": limit}
     rows = yield Step("page_of_runs", {**values, "after_at": at, "after_id": run_id})
-    return tuple(RunRow(**{**row, "state": RunState(row["state"])}) for row in rows)
+    return tuple(_run(row) for row in rows)
 
 
 def page_of_dead_letters(
@@ -164,6 +164,11 @@ def page_of_deliveries(
     values = {**_texts(trigger=trigger, verdict=verdict), "delivery_id": delivery_id, "pipelines": _list(pipelines)}
     rows = yield Step("page_of_deliveries", {**values, "after_at": at, "after_id": last_id, "limit": limit})
     return tuple(DeliveryRow(**row) for row in rows)
+
+
+def _run(row: Row) -> RunRow:
+    fields: Row = {**row, "state": RunState(row["state"])}
+    return RunRow(**fields)
 
 
 def _texts(**texts: str | None) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from cableway_handlers.api.resources import (
     deliveries,
     health,
     hooks,
+    limits,
     pipelines,
     runs,
     schedulers,
@@ -124,7 +125,7 @@ def create_resources(office: Office, gate: Gate) -> FastAPI:
     return app
 
 
-_RESOURCES = (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, deliveries, bloc_types, health)
+_RESOURCES = (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, deliveries, limits, bloc_types, health)
 
 _pages = APIRouter(tags=["about"])
 _SignedIn = Annotated[Caller, Depends(signed_in)]
@@ -174,8 +175,8 @@ def _http_problem(request: Request, error: HTTPException) -> Response:
 
 def _methods(request: Request) -> set[str]:
     """What this address takes: of several routes, the framework would name the first one's."""
-    routes = openapi.api_routes(request.app)
-    return {method for route in routes if route.matches(request.scope)[0] != Match.NONE for method in route.methods}
+    here = (route for route in openapi.api_routes(request.app) if route.matches(request.scope)[0] != Match.NONE)
+    return {method for route in here for method in route.methods or ()}
 
 
 def _fault(found: Mapping[str, Any]) -> Fault:

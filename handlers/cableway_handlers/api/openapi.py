@@ -73,7 +73,7 @@ def described(app: FastAPI, *, closed: bool) -> dict[str, Any]:
         scheme = {"type": "http", "scheme": "bearer", "description": "As `cableway keys create` prints it."}
         components["securitySchemes"] = {"key": scheme}
     for route in api_routes(app):
-        for method in route.methods:
+        for method in route.methods or ():
             if operation := document["paths"].get(route.path, {}).get(method.lower()):
                 _complete(operation, route, closed=closed)
     return document

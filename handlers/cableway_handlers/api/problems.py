@@ -144,7 +144,6 @@ class TooManyRequestsError(RequestError):
     code = "too_many_requests"
     title = "Too many requests"
     status = 429
-    retry = "yes"
 
     def __init__(self, wait_s: float) -> None:
         super().__init__("There were too many requests; wait as long as Retry-After says.")

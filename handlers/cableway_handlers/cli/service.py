@@ -10,10 +10,13 @@ from cableway.errors import UnavailableError
 from cableway.logs import set_up_logging
 from cableway.settings import get_environment
 from cableway_handlers.cli import screen
-from cableway_handlers.cli.workplace import workplace
+from cableway_handlers.cli.workplace import Workplace, workplace
 
 LOG = Path(".cableway") / "api.out"
 """What a server in the background prints."""
+
+LISTENING = "listening on"
+"""What it says once requests are answered, before its address."""
 
 
 def serve(host: str, port: int, *, scheduler: bool, names: str | None, env: Sequence[str], background: bool) -> None:
@@ -25,7 +28,7 @@ def serve(host: str, port: int, *, scheduler: bool, names: str | None, env: Sequ
         arguments = ["serve", "--host", host, "--port", str(port)]
         arguments += [] if scheduler else ["--no-scheduler"]
         arguments += [] if names is None else ["--scheduler-names", names]
-        pid = start_in_background(arguments, LOG, {**get_environment(), **extra})
+        pid = start_in_background(arguments, LOG, {**get_environment(), **extra}, ready=LISTENING)
         print(pid)
         screen.say(f"the API is process {pid}; what it prints goes to {LOG}")
         return
@@ -36,6 +39,7 @@ def serve(host: str, port: int, *, scheduler: bool, names: str | None, env: Sequ
         raise UnavailableError(f"{error.name} is not installed: pip install 'cableway[server]'") from None
     with workplace(extra) as place:
         set_up_logging(place.settings)
+        wanted = None if names is None else _stored(place, names)
         runs = replace(place, environment=without_listener(place.environment))
         serve_api(
             place.settings,
@@ -44,9 +48,18 @@ def serve(host: str, port: int, *, scheduler: bool, names: str | None, env: Sequ
             host=host,
             port=port,
             scheduler=scheduler,
-            scheduler_names=None if names is None else [name for name in names.split(",") if name],
-            on_listening=lambda address: screen.say(f"listening on {address}"),
+            scheduler_names=wanted,
+            on_listening=lambda address: screen.say(f"{LISTENING} {address}"),
         )
+
+
+def _stored(place: Workplace, names: str) -> list[str]:
+    """The schedulers that *names* lists. Raise `UnknownNameError` where one is not stored."""
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    with place.storage() as storage:
+        for name in wanted:
+            storage.get_scheduler(name)
+    return wanted
 
 
 def migrate(*, json: bool) -> None:

@@ -20,6 +20,7 @@ from cableway_handlers.client.shapes import (
     Delivery,
     Health,
     Hook,
+    Limit,
     Pipeline,
     PipelineEntry,
     Preview,
@@ -333,6 +334,28 @@ class AsyncCablewayClient:
         """The record of one webhook."""
         shown: Delivery = await self._one(calls.get("deliveries", delivery_id))
         return shown
+
+    async def list_limits(self) -> list[Limit]:
+        """Every limit by name, with what runs have taken of it."""
+        shown: list[Limit] = await self._many("/limits", {})
+        return shown
+
+    async def get_limit(self, name: str) -> Limit:
+        """The limit of this name."""
+        shown: Limit = await self._one(calls.get("limits", name))
+        return shown
+
+    async def set_limit(
+        self, name: str, *, concurrency: int | None = None, rate: float | None = None, period_s: float = 1.0
+    ) -> Limit:
+        """Make the limit, or change it: units at a time, and units begun in each *period_s*."""
+        body = {"concurrency": concurrency, "rate": rate, "period_s": period_s}
+        shown: Limit = await self._one(calls.change("limits", name, body, None))
+        return shown
+
+    async def delete_limit(self, name: str) -> None:
+        """Forget the limit."""
+        await self._one(calls.delete("limits", name, None))
 
     async def list_bloc_types(self) -> list[BlocType]:
         """Every bloc type by name."""

@@ -254,6 +254,17 @@ class DeadLetter(TypedDict):
     pipeline: str
 
 
+class Limit(TypedDict):
+    """A limit that all runs share, with what they have taken of it."""
+
+    name: str
+    concurrency: int | None
+    rate: float | None
+    period_s: float
+    slots_taken: int
+    updated_at: str
+
+
 class Hook(TypedDict):
     """A webhook as its sender must know it."""
 

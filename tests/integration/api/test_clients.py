@@ -28,6 +28,7 @@ SCHEMAS = {
     "SpanRow": shapes.Span,
     "LetterRow": shapes.DeadLetter,
     "Hook": shapes.Hook,
+    "LimitRow": shapes.Limit,
     "DeliveryRow": shapes.Delivery,
     "Health": shapes.Health,
 }
@@ -91,6 +92,12 @@ def test_everything_that_can_be_asked(api: Api, client: CablewayClient) -> None:
     assert client.list_dead_letters(run_id=other["run_id"]) == []
     assert [hook["name"] for hook in client.list_hooks()] == ["orders"]
     assert client.list_deliveries(trigger="orders") == []
+    assert client.set_limit("crm", concurrency=3)["concurrency"] == 3
+    assert client.set_limit("crm", rate=5, period_s=60)["rate"] == 5
+    assert client.list_limits() == [client.get_limit("crm")]
+    client.delete_limit("crm")
+    with pytest.raises(ClientError):
+        client.delete_limit("crm")
     assert client.get_bloc_type("csv_loader") in client.list_bloc_types()
 
     client.delete_scheduler("hourly", expected_revision=client.get_scheduler("hourly")["revision"])

@@ -67,7 +67,7 @@ def operations() -> list[tuple[str, str, str | None]]:
     for route in openapi.api_routes(app.app):  # type: ignore[arg-type]
         need = openapi.need_of(route)
         scope = None if need is None else f"{need.verb}:{need.resource}"
-        found += [(method, route.path, scope) for method in sorted(route.methods)]
+        found += [(method, route.path, scope) for method in sorted(route.methods or ())]
     return found
 
 

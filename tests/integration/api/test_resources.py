@@ -185,7 +185,8 @@ def test_a_run_that_nobody_can_make(client: httpx.Client) -> None:
 def test_runs_in_pages(client: httpx.Client, name: str) -> None:
     made(client.post("/pipelines", json={**PIPELINE, "name": name}))
     ids = [made(client.post("/runs", json={"pipeline": name}), 202)["run_id"] for _ in range(5)]
-    asked, seen, cursor = {"pipeline": name, "limit": 2}, list[str](), None
+    asked: dict[str, str | int] = {"pipeline": name, "limit": 2}
+    seen, cursor = list[str](), None
     while True:
         page = made(client.get("/runs", params={**asked, **({"cursor": cursor} if cursor else {})}), 200)
         seen += [run["run_id"] for run in page["items"]]

@@ -56,4 +56,4 @@ async def get_bloc_type(office: TheOffice, caller: Reads, name: Name) -> BlocTyp
 
 def _described(catalog: Catalog, name: str) -> BlocType:
     description = catalog.describe(name)
-    return BlocType(**{field: description.get(field) for field in BlocType.model_fields})
+    return BlocType.model_validate({field: description.get(field) for field in BlocType.model_fields})

@@ -118,8 +118,12 @@ async def update_pipeline(
         message = "stays as it is: the address has it"
         raise DefinitionError(f"the pipeline's name {message}", [Fault("/name", "name", message)])
     signature = Signature(author=caller.name, note=note)
-    saving = lambda: versions.save(_document(body), office.catalog, signature)  # noqa: E731 - made for each try
-    return shown(await office.desk.change(lambda: _matched(name, match, saving(), shared=True))).response()
+
+    def change() -> Steps[VersionRow]:
+        saving = versions.save(_document(body), office.catalog, signature)
+        return _matched(name, match, saving, shared=True)
+
+    return shown(await office.desk.change(change)).response()
 
 
 @router.delete("/{name}", summary="Archive a pipeline", status_code=204, responses=refuses(412))
