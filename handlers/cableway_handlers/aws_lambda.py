@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from mangum import Mangum
@@ -24,8 +24,8 @@ from cableway.errors import CablewayError, SettingsError, UnavailableError
 from cableway.logs import set_up_logging
 from cableway.settings import Settings, environment, read_settings
 from cableway.store.session import Session
-from cableway_handlers.api.app import Access, create_app
-from cableway_handlers.api.database import DatabaseDesk
+from cableway_handlers.api.asgi import JSON, PROBLEM, Application, Receive, Scope, Send
+from cableway_handlers.api.hooks import PREFIX, HookDesk, HookRoute, Limits
 from cableway_handlers.events.cloud import CloudEvent, events, is_sqs, messages
 from cableway_handlers.events.desk import Told, event_triggers, record_events
 
@@ -73,14 +73,21 @@ class Service:
     def __init__(self, settings: Settings, *, variables: Mapping[str, str], launcher: Launcher | None) -> None:
         self._settings = settings
         self._launcher = launcher
+        self._variables = variables
         self._session = Session(settings.state_database, patience_s=PATIENCE_S)
-        self._desk = DatabaseDesk(settings.state_database)
+        self._desk = HookDesk(settings.state_database)
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)  # Mangum asks for it by asyncio's old way
         self._launches = _Noted()
-        app = create_app(self._desk, self._launches, environment=variables, access=Access(closed=True))
-        self._http = Mangum(app, lifespan="off")
-        self._is_open = False
+        self._hooks = HookRoute(
+            register=self._desk,
+            launch=self._launches.add,
+            environment=variables,
+            limits=Limits(unsigned=settings.unsigned_hooks),
+        )
+        self._http = Mangum(self._serve, lifespan="off", text_mime_types=["text/", JSON, PROBLEM])
+        self._resources: Application | None = None
+        self._close_resources: Callable[[], Awaitable[None]] | None = None
 
     def handle(self, event: Mapping[str, Any], context: Any) -> Any:
         """What *event* is answered with."""
@@ -99,21 +106,34 @@ class Service:
 
     def close(self) -> None:
         """Let go of connections."""
-        if self._is_open:
-            self._loop.run_until_complete(self._desk.close())
+        self._loop.run_until_complete(self._desk.close())
+        if self._close_resources is not None:
+            self._loop.run_until_complete(self._close_resources())
         self._loop.close()
         self._session.close()
 
     def _answered(self, event: Mapping[str, Any], context: Any) -> Any:
-        if not self._is_open:
-            self._is_open = True
-            self._loop.run_until_complete(self._desk.open())
         answer = self._http(cast("dict[str, Any]", event), context)
         # The process is frozen once this returns: nothing can be left for later.
-        self._loop.run_until_complete(self._desk.hooks.flush())
+        self._loop.run_until_complete(self._desk.flush())
         if self._launches.take():
             self._sweep()
         return answer
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(PREFIX):
+            return await self._hooks(scope, receive, send)
+        if self._resources is None:
+            # The framework and the resources, for those alone who ask for them: a webhook needs neither.
+            from cableway_handlers.api.app import Access, create_app
+            from cableway_handlers.api.database import DatabaseDesk
+
+            desk = DatabaseDesk(self._settings.state_database)
+            await desk.open()
+            self._close_resources = desk.close
+            access = Access(closed=True)
+            self._resources = create_app(desk, self._launches, environment=self._variables, access=access)
+        return await self._resources(scope, receive, send)
 
     def _all_or_none(self, found: list[CloudEvent]) -> dict[str, object]:
         told = self._recorded(found)
