@@ -35,6 +35,7 @@ BUILT_IN: Mapping[str, str] = {
     "example_transformer": "cableway.blocs.example_transformer:ExampleTransformerBloc",
     "filter": "cableway.blocs.shaping.filter:FilterBloc",
     "http_call": "cableway.blocs.http_call:HttpCallBloc",
+    "jsonl_exporter": "cableway.blocs.jsonl_exporter:JsonlExporterBloc",
     "jsonl_loader": "cableway.blocs.jsonl_loader:JsonlLoaderBloc",
     "notify": "cableway.blocs.notify:NotifyBloc",
     "parquet_loader": "cableway.blocs.parquet_loader:ParquetLoaderBloc",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cableway.blocs.csv_loader import CsvLoaderBloc
     from cableway.blocs.example_transformer import ExampleTransformerBloc
     from cableway.blocs.http_call import HttpCallBloc
+    from cableway.blocs.jsonl_exporter import JsonlExporterBloc
     from cableway.blocs.jsonl_loader import JsonlLoaderBloc
     from cableway.blocs.kinds import (
         Bloc,
@@ -62,6 +63,7 @@ __all__ = [
     "ExporterBloc",
     "FilterBloc",
     "HttpCallBloc",
+    "JsonlExporterBloc",
     "JsonlLoaderBloc",
     "LinePlace",
     "LoaderBloc",
@@ -101,6 +103,7 @@ _HOMES = {
     "ExporterBloc": "cableway.blocs.kinds",
     "FilterBloc": "cableway.blocs.shaping.filter",
     "HttpCallBloc": "cableway.blocs.http_call",
+    "JsonlExporterBloc": "cableway.blocs.jsonl_exporter",
     "JsonlLoaderBloc": "cableway.blocs.jsonl_loader",
     "LinePlace": "cableway.blocs.kinds",
     "LoaderBloc": "cableway.blocs.kinds",

@@ -58,11 +58,15 @@ class CsvExporterBloc(FileExporter):
     def encoder(self, file: BinaryIO) -> CsvEncoder:
         """CSV, compressed where the config or the path says so."""
         config = self.config
-        compression = config.compression
-        if compression == "auto":
-            found = [kind for suffix, kind in _BY_SUFFIX.items() if config.file_path.endswith(suffix)]
-            return CsvEncoder(file, config.delimiter, found[0] if found else None, header=config.header)
-        return CsvEncoder(file, config.delimiter, None if compression == "none" else compression, header=config.header)
+        compression = compression_of(config.file_path, config.compression)
+        return CsvEncoder(file, config.delimiter, compression, header=config.header)
+
+
+def compression_of(path: str, wish: Compression) -> str | None:
+    """How a file at *path* is compressed; None: not at all."""
+    if wish == "auto":
+        return next((kind for suffix, kind in _BY_SUFFIX.items() if path.endswith(suffix)), None)
+    return None if wish == "none" else wish
 
 
 class CsvEncoder:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from cableway.blocs.csv_exporter import CsvExporterBloc, CsvExporterConfig
 from cableway.blocs.file_exporter import FileExporter
+from cableway.blocs.jsonl_exporter import JsonlExporterBloc, JsonlExporterConfig
 from cableway.blocs.kinds import Ending, Resources
 from cableway.blocs.parquet_exporter import ParquetExporterBloc, ParquetExporterConfig
 from cableway.blocs.tables import library
@@ -23,7 +26,11 @@ from cableway.errors import ResourceError, SinkError
 from tests import need
 
 pa, pq = library("pyarrow"), library("pyarrow.parquet")
-KINDS: Any = {"csv": (CsvExporterBloc, CsvExporterConfig), "parquet": (ParquetExporterBloc, ParquetExporterConfig)}
+KINDS: Any = {
+    "csv": (CsvExporterBloc, CsvExporterConfig),
+    "jsonl": (JsonlExporterBloc, JsonlExporterConfig),
+    "parquet": (ParquetExporterBloc, ParquetExporterConfig),
+}
 
 
 def opened(kind: str, path: str, *, root: Path | None = None, token: int = 1, **config: Any) -> FileExporter:
@@ -57,7 +64,7 @@ def test_the_items_of_a_run_are_one_file(tmp_path: Path) -> None:
         assert not (tmp_path / f"deep/er/all.{kind}").exists()
         bloc.close(Ending.SUCCEEDED)
         assert bloc.outputs() == {"file": f"deep/er/all.{kind}"}
-    assert names(tmp_path) == ["deep/er/all.csv", "deep/er/all.parquet"]
+    assert names(tmp_path) == ["deep/er/all.csv", "deep/er/all.jsonl", "deep/er/all.parquet"]
     assert (tmp_path / "deep/er/all.csv").read_text() == '"n","t"\n1,"a"\n2,\n3,""\n'
     assert read(tmp_path / "deep/er/all.parquet") == [{"n": 1, "t": "a"}, {"n": 2, "t": None}, {"n": 3, "t": ""}]
 
@@ -157,7 +164,7 @@ def test_configs_that_cannot_work_are_refused() -> None:
         opened("csv", "{output_dir}/x")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_an_item_that_does_not_fit_the_file_fails_alone(tmp_path: Path, kind: str) -> None:
     bloc = opened(kind, "x", root=tmp_path)
     bloc.export(context([{"n": 1}]))
@@ -263,3 +270,19 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(tiny_disk: Path, kind: str,
     bloc.close(Ending.FAILED)
     assert names(tiny_disk) == ["x"]
     assert (tiny_disk / "x").read_text() == "old"
+
+
+def test_lines_of_json_hold_every_type_and_columns_may_come_and_go(tmp_path: Path) -> None:
+    bloc = opened("jsonl", "x.jsonl.gz", root=tmp_path)
+    day = date(2026, 1, 31)
+    rows = [{"d": day, "t": datetime(2026, 1, 31, 10, tzinfo=UTC), "m": Decimal("1.50"), "b": b"x", "l": [1, None]}]
+    bloc.export(context(pa.Table.from_pylist(rows)))
+    bloc.export(context([{"other": "ünï"}, {"other": None}]))
+    with pytest.raises(SinkError, match="a value cannot be said in JSON: column 'n'"):
+        bloc.export(context([{"n": 1.0}, {"n": float("inf")}]))
+    bloc.close(Ending.COMPLETED_WITH_ERRORS)
+    assert [json.loads(line) for line in gzip.decompress((tmp_path / "x.jsonl.gz").read_bytes()).splitlines()] == [
+        {"d": "2026-01-31", "t": "2026-01-31T10:00:00+00:00", "m": "1.50", "b": "eA==", "l": [1, None]},
+        {"other": "ünï"},
+        {"other": None},
+    ]
