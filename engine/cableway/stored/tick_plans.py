@@ -63,11 +63,11 @@ def plan_ticks(scheduler: Mapping[str, Any], expression: str | None, now: dateti
     span = _Span(table, low, high)
     if resting:
         return TickPlan(covers=tuple(span.covers(low, high, "paused")))
-    ticks, covers = _chosen(span, scheduler, now)
+    on_time, following = span.from_on(max(low, now - ON_TIME))
+    caught_up, covers = _caught_up(span, scheduler, now, is_late=not on_time)
     gaps = [Cover(first=gap, last=gap, count=1, reason="dst_gap") for gap in table.skipped(low, high)]
-    following = table.after(max(low, now))
     beyond = following is not None and ends_at is not None and following >= ends_at
-    return TickPlan(ticks=tuple(ticks), covers=(*covers, *gaps), next_at=None if beyond else following)
+    return TickPlan(ticks=(*caught_up, *on_time), covers=(*covers, *gaps), next_at=None if beyond else following)
 
 
 def timetable_of(scheduler: Mapping[str, Any], expression: str | None) -> Timetable:
@@ -125,31 +125,39 @@ class _Span:
         if first is not None:
             yield Cover(first=first, last=self.table.last(1, low, high)[0], count=count, reason=reason)
 
+    def from_on(self, after: datetime) -> tuple[list[datetime], datetime | None]:
+        """All of them after an instant, and the first fire of the timetable beyond them."""
+        found: list[datetime] = []
+        at = self.table.after(after)
+        while at is not None and at <= self.high:
+            found.append(at)
+            at = self.table.after(at)
+        return found, at
+
     def last(self, number: int, after: datetime, until: datetime) -> list[datetime]:
         """The last of them between two instants."""
         return self.table.last(number, max(after, self.low), min(until, self.high)) if number else []
 
 
-def _chosen(span: _Span, scheduler: Mapping[str, Any], now: datetime) -> tuple[list[datetime], list[Cover]]:
-    """Those that are on time, and of the others the latest that the policy wants; the rest is covered."""
+def _caught_up(
+    span: _Span, scheduler: Mapping[str, Any], now: datetime, *, is_late: bool
+) -> tuple[list[datetime], list[Cover]]:
+    """Of the ticks that are not on time the latest that the policy wants; the rest is covered."""
     late = now - ON_TIME
+    if span.low >= late:
+        return [], []
     window = min(now - timedelta(seconds=scheduler["catchup_window_s"]), late)
-    on_time = span.last(_most_on_time(), late, now)
     match scheduler["catchup"]:
         case "none":
             wanted = 0
         case "latest":
-            wanted = 0 if on_time else 1
+            wanted = 1 if is_late else 0
         case _:
             wanted = scheduler["max_catchup_runs"]
-    caught_up = span.last(wanted, window, late)
+    chosen = span.last(wanted, window, late)
     covers = list(span.covers(span.low, window, "deadline"))
-    covers += span.covers(window, caught_up[0] - _MOMENT if caught_up else late, "catchup_limit")
-    return caught_up + on_time, covers
-
-
-def _most_on_time() -> int:
-    return int(ON_TIME.total_seconds() // 60) + 1
+    covers += span.covers(window, chosen[0] - _MOMENT if chosen else late, "catchup_limit")
+    return chosen, covers
 
 
 def _later(one: datetime, other: datetime | None) -> datetime:

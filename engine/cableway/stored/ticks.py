@@ -23,7 +23,7 @@ from cableway.stored.tick_plans import Cover, Reason, TickPlan, held_back, joine
 if TYPE_CHECKING:
     from cableway.settings import DatabaseSettings
 
-BATCH = 1000
+BATCH = 500
 """Schedulers that one transaction decides; others take the next ones meanwhile."""
 
 log = logging.getLogger("cableway.scheduler")

@@ -18,7 +18,7 @@ from cableway.runs import RunRequest
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from cableway.store.session import Session
-from cableway.stored.ticks import DecidedTicks, decide
+from cableway.stored.ticks import BATCH, DecidedTicks, decide
 from tests.fixtures.state import pipeline, store_version
 
 MINUTE = timedelta(minutes=1)
@@ -354,12 +354,12 @@ def test_a_decision_that_is_not_committed_is_made_by_the_next_one(storage: Datab
 
 @pytest.mark.fault("D12")
 def test_thousands_due_at_once_are_decided_in_a_few_transactions(storage: DatabaseStorage) -> None:
-    many(storage, 2000, "0 * * * *")
+    many(storage, 2 * BATCH, "0 * * * *")
     due_from(storage.session, NOON)
     before = time.process_time()
     first = tick(storage.session, NOON + timedelta(hours=1))
     second = tick(storage.session, NOON + timedelta(hours=1))
-    assert (len(first.fired), first.more, len(second.fired)) == (1000, True, 1000)
+    assert (len(first.fired), first.more, len(second.fired)) == (BATCH, True, BATCH)
     assert time.process_time() - before < 5
 
 

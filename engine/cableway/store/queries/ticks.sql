@@ -87,7 +87,8 @@ WHERE %(name)s::text IS NULL OR s.name = %(name)s ORDER BY s.name
 -- name: ticks
 -- What was decided of a scheduler, the latest first.
 SELECT scheduler_name, tick_from, tick_to, count, reason, run_id::text AS run_id, detail, decided_at
-FROM {s}.ticks WHERE scheduler_name = %(name)s ORDER BY tick_from DESC LIMIT %(limit)s
+FROM {s}.ticks WHERE scheduler_id = (SELECT scheduler_id FROM {s}.schedulers WHERE name = %(name)s)
+ORDER BY tick_from DESC LIMIT %(limit)s
 
 -- name: mark_backfill
 UPDATE {s}.runs SET backfill_id = %(backfill_id)s WHERE run_id = ANY(%(run_ids)s::uuid[])
