@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
 from cableway_handlers.client import AsyncCablewayClient, CablewayClient, ClientError, HttpClient, shapes
 from tests.integration.api.conftest import PIPELINE, Api
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 SCHEMAS = {
     "BlocRow": shapes.Bloc,
@@ -121,3 +125,20 @@ def test_any_address_of_it(api: Api) -> None:
     with HttpClient(api.url) as client:
         assert client.get("/blocs")["items"] == []
         assert client.post("/runs", json_data={"pipeline": "orders"})["pipeline"] == "orders"
+
+
+def test_the_page_on_clients_prints_what_it_says(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(CablewayClient.__init__, "__defaults__", (api.url, None))
+    monkeypatch.setattr(AsyncCablewayClient.__init__, "__defaults__", (api.url, None))
+    api.client.delete("/pipelines/orders")
+    blocks = BLOCK.findall(Path("docs/clients.md").read_text())
+    # The first one asks a service that is only an example.
+    programs, outputs = ([text for kind, text in blocks if kind == wanted] for wanted in ("python", "text"))
+    for program, output in zip(programs[1:], outputs, strict=True):
+        names: dict[str, Any] = {"__name__": "page"}
+        exec(compile(program, "docs/clients.md", "exec"), names)
+        assert capsys.readouterr().out == output
+        if isinstance(names.get("client"), CablewayClient):
+            names["client"].close()
