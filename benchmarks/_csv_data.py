@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv as arrow_csv
+from cableway.blocs.tables import library
 
 BLOCK_ROWS = 100_000
 TYPES = {
@@ -23,13 +22,15 @@ TYPES = {
 
 def write(path: Path, rows: int) -> None:
     """Write *rows* rows to *path*: about 103 bytes each, with quoted text."""
+    arrow_csv = library("pyarrow.csv")
     with path.open("wb") as file:
         for start in range(0, rows, BLOCK_ROWS):
             options = arrow_csv.WriteOptions(include_header=start == 0)
             arrow_csv.write_csv(_block(start, min(BLOCK_ROWS, rows - start)), file, options)
 
 
-def _block(start: int, rows: int) -> pa.Table:
+def _block(start: int, rows: int) -> Any:
+    np, pa = library("numpy"), library("pyarrow")
     chance = np.random.default_rng(start)
     numbers = chance.integers(0, 10**9, rows)
     return pa.table(

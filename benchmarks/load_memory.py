@@ -35,7 +35,9 @@ def main() -> None:
         Path(folder).chmod(0o755)  # as root the server runs as another user
         with embedded_postgres(Path(folder) / "postgres") as url:
             peaks = {rows: peaks_of(rows, Path(folder), url) for rows in (SMALL_ROWS, LARGE_ROWS)}
-    figures = {f"{end}_mb_of_{rows}_rows": round(peak) for rows, ends in peaks.items() for end, peak in ends.items()}
+    figures: dict[str, float] = {
+        f"{end}_mb_of_{rows}_rows": round(peak) for rows, ends in peaks.items() for end, peak in ends.items()
+    }
     ratios = {f"{end}_ratio": round(peaks[LARGE_ROWS][end] / peaks[SMALL_ROWS][end], 2) for end in ENDS}
     met = all(ratio <= TARGET for ratio in ratios.values())
     _verdict.say("load_memory", figures | ratios, dict.fromkeys(ratios, TARGET), met=met)

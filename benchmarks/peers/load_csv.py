@@ -1,6 +1,6 @@
 """One way to load a CSV file into the table ``target``: ``load_csv.py WAY FILE``, with DATABASE_URL set.
 
-What each of them imports is its own business, so each does it where it needs it.
+Each loads its library where it needs it, so that no other pays for it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,40 +32,35 @@ def seed(file: str) -> None:
     """As the seed did: every row a dict, all of them a DataFrame, and that to SQL."""
     import csv
 
-    import pandas as pd
-
     with Path(file).open(newline="") as source:
-        frame = pd.DataFrame(list(csv.DictReader(source)))
+        frame = _library("pandas").DataFrame(list(csv.DictReader(source)))
     frame.to_sql("target", _engine(), if_exists="replace", index=False)
 
 
 def to_sql(file: str) -> None:
     """What most would write."""
-    import pandas as pd
 
-    pd.read_csv(file, parse_dates=["day", "at"]).to_sql("target", _engine(), if_exists="replace", index=False)
+    _library("pandas").read_csv(file, parse_dates=["day", "at"]).to_sql(
+        "target", _engine(), if_exists="replace", index=False
+    )
 
 
 def adbc(file: str) -> None:
     """Arrow's reader, streamed into ADBC."""
-    import pyarrow.csv as arrow_csv
-    from adbc_driver_postgresql import dbapi
 
-    with dbapi.connect(_url()) as connection, connection.cursor() as cursor:
-        cursor.adbc_ingest("target", arrow_csv.open_csv(file), mode="create")
+    with _library("adbc_driver_postgresql.dbapi").connect(_url()) as connection, connection.cursor() as cursor:
+        cursor.adbc_ingest("target", _library("pyarrow.csv").open_csv(file), mode="create")
         connection.commit()
 
 
 def dlt(file: str) -> None:
     """Arrow's batches through dlt, whose files are CSV, which is its fastest way into Postgres."""
-    import dlt as library
-    import pyarrow as pa
-    import pyarrow.csv as arrow_csv
 
     def batches() -> Any:
-        for batch in arrow_csv.open_csv(file):
-            yield pa.Table.from_batches([batch])
+        for batch in _library("pyarrow.csv").open_csv(file):
+            yield _library("pyarrow").Table.from_batches([batch])
 
+    library = _library("dlt")
     pipeline = library.pipeline(
         pipeline_name="peer",
         # It wants a host and a password; the query's host, a folder of sockets, is the one that counts.
@@ -75,14 +71,16 @@ def dlt(file: str) -> None:
     pipeline.run(batches(), table_name="target", loader_file_format="csv", write_disposition="append")
 
 
+def _library(name: str) -> Any:
+    return import_module(name)
+
+
 def _url() -> str:
     return os.environ["DATABASE_URL"]
 
 
 def _engine() -> Any:
-    import sqlalchemy
-
-    return sqlalchemy.create_engine(_url().replace("postgresql://", "postgresql+psycopg://", 1))
+    return _library("sqlalchemy").create_engine(_url().replace("postgresql://", "postgresql+psycopg://", 1))
 
 
 WAYS: dict[str, Callable[[str], None]] = {"raw": raw, "seed": seed, "to_sql": to_sql, "adbc": adbc, "dlt": dlt}
