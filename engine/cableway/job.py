@@ -198,6 +198,7 @@ class _Job:
                 watch=partial(Progress, interval_s=self._settings.progress_s),
                 line=self._line,
                 taken_up=self._taken_up,
+                checkpoint_s=self._settings.checkpoint_s,
             )
             worked = run_to_end(attempt.work())
             error = worked.error

@@ -113,6 +113,7 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     """What holds for every request that a bloc sends."""
     progress_s: float = 30.0
+    checkpoint_s: float = 3.0
     """Seconds between two lines on how far a run is (``CABLEWAY_PROGRESS_S``); 0: none, and no table on a terminal."""
     blocs: tuple[str, ...] = ()
     """Modules that bring bloc types (``CABLEWAY_BLOCS``, by comma)."""
@@ -163,6 +164,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
             encrypt_key=known.text("ENCRYPT_KEY"),
         ),
         progress_s=known.seconds("CABLEWAY_PROGRESS_S", default=30.0),
+        checkpoint_s=known.seconds("CABLEWAY_CHECKPOINT_S", default=3.0),
         blocs=known.words("CABLEWAY_BLOCS"),
         execution=_execution(known),
         max_launching=known.whole("CABLEWAY_MAX_LAUNCHING", default=10, at_most=10_000),

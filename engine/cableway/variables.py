@@ -113,6 +113,11 @@ RUNS = (
         "30",
         "Seconds between two lines on how far a run is; 0: none, and no table on a terminal.",
     ),
+    Variable(
+        "CABLEWAY_CHECKPOINT_S",
+        "3",
+        "Seconds between two checkpoints, from which a later attempt goes on.",
+    ),
 )
 SERVICE = (
     Variable(

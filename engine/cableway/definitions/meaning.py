@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cableway.catalog import Catalog
 from cableway.definition import BlocDefinition, PipelineDefinition
 from cableway.definitions.bounds import bound_faults
+from cableway.definitions.exactness import exactness_faults
 from cableway.definitions.pointers import escaped
 from cableway.definitions.reference_checks import listing_faults, reference_faults
 from cableway.definitions.streams import with_batch_size
@@ -58,6 +59,7 @@ def judged(definition: PipelineDefinition, catalog: Catalog) -> tuple[PipelineDe
     whole = replace(definition, stages=stages)
     faults += configs.faults
     faults += wiring_faults(whole, configs.types, configs.built)
+    faults += exactness_faults(whole, configs.built)
     return whole, faults
 
 

@@ -31,7 +31,7 @@ from cableway.flow.clock import Clock
 from cableway.flow.observer import Observer
 from cableway.flow.pipeline import ETLPipeline
 from cableway.running.assembly import Assembly
-from cableway.running.letters import DeadLetterBox, LetterPost
+from cableway.running.letters import CHECKPOINT_EVERY_S, DeadLetterBox, LetterPost
 from cableway.running.report import full_words_of, lack_of
 from cableway.running.stopping import Stop
 from cableway.running.threads import called
@@ -80,6 +80,7 @@ class Attempt:
         watch: Callable[[ETLPipeline], AbstractContextManager[object]] = nullcontext,
         line: Line | None = None,
         taken_up: bool = False,
+        checkpoint_s: float = CHECKPOINT_EVERY_S,
     ) -> None:
         self._assembly = assembly
         self._watch = watch
@@ -88,7 +89,7 @@ class Attempt:
         self._verdict = Verdict(assembly.readers.sources, self._settings.max_errors, stop)
         box = DeadLetterBox(assembly.payload, span_context)
         self._upkeep = Upkeep(assembly, line, store, lease, taken_up=taken_up)
-        self._post = LetterPost(box, store, lease, stop, mark=self._upkeep.mark)
+        self._post = LetterPost(box, store, lease, stop, mark=self._upkeep.mark, checkpoint_s=checkpoint_s)
         self._body: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None
         self._closing: asyncio.Timeout | None = None

@@ -106,6 +106,14 @@ class PublishedBloc:
         """Only the type's code could tell."""
         return
 
+    def commits(self, config: Any) -> None:
+        """Only the type's code could tell."""
+        return
+
+    def keeps_cursor(self, config: Any) -> bool:
+        """As of a loader that does not decide otherwise in its code."""
+        return bool(self.config.get("incremental")) and not self.config["incremental"].get("end_value")
+
 
 class PublishedCatalog(Catalog):
     """The bloc types of *local*, then those of *rows*: they can be checked, and not be built to run."""
