@@ -6,6 +6,7 @@ import typer
 
 from cableway_handlers.cli import (
     definition_commands,
+    hook_commands,
     key_commands,
     project_commands,
     run_commands,
@@ -27,6 +28,7 @@ for commands in (
     definition_commands,
     key_commands,
     scheduler_commands,
+    hook_commands,
     service_commands,
 ):
     commands.add_to(app)
