@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-import psycopg
 from psycopg.rows import dict_row
 
 from benchmarks import _verdict
@@ -30,6 +29,7 @@ from cableway.embedded import embedded_postgres
 from cableway.errors import DefinitionError
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
+from cableway.store.connect import Connection
 from cableway_handlers.cron.loop import TickLoop
 
 RULES, SEARCHED = 10_000, 150
@@ -69,7 +69,7 @@ def main() -> None:
         settings = DatabaseSettings(url=url)
         with DatabaseStorage(settings) as storage:
             refused = refuses_what_never_comes(storage)
-        with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+        with Connection.connect(url, autocommit=True, row_factory=dict_row) as connection:
             add(connection, 1, DUE)
             for processes in PROCESSES:
                 seconds, twice = decide(connection, url, processes)
@@ -151,12 +151,12 @@ def refuses_what_never_comes(storage: DatabaseStorage) -> bool:
     return False
 
 
-def add(connection: psycopg.Connection[dict[str, int]], low: int, high: int) -> None:
+def add(connection: Connection, low: int, high: int) -> None:
     connection.execute(SCHEDULERS, {"low": low, "high": high, "rule": "0 0 1 1 *"})
     connection.execute("VACUUM ANALYZE")
 
 
-def decide(connection: psycopg.Connection[dict[str, int]], url: str, processes: int) -> tuple[float, int]:
+def decide(connection: Connection, url: str, processes: int) -> tuple[float, int]:
     """Seconds until all that are due are decided, and how many were twice."""
     connection.execute("DELETE FROM cableway.ticks")
     connection.execute("DELETE FROM cableway.runs")
@@ -187,9 +187,9 @@ def wait_out_the_minute() -> None:
         time.sleep(61 - second)
 
 
-def count(connection: psycopg.Connection[dict[str, int]], question: str) -> int:
+def count(connection: Connection, question: str) -> int:
     row = connection.execute(question.encode()).fetchone()
-    return 0 if row is None else row["n"]
+    return 0 if row is None else int(row["n"])
 
 
 @contextmanager
@@ -215,7 +215,7 @@ def loop(url: str) -> None:
 
 def idle(url: str, folder: Path) -> float:
     """What share of a core ``cableway scheduler`` takes while nothing is due."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with Connection.connect(url, autocommit=True, row_factory=dict_row) as connection:
         connection.execute("UPDATE cableway.schedulers SET next_at = now() + interval '1 day'")
         connection.execute("DELETE FROM cableway.runs")
         connection.execute("VACUUM ANALYZE")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise, takewhile
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -149,6 +151,24 @@ def test_a_daily_time_comes_once_on_the_day_of_a_change(
     table, start = timetable(expression, zone), utc(day)
     found = table.last(9, start, start + timedelta(days=1))
     assert [each.strftime("%m-%dT%H:%M") for each in found] == expected
+
+
+def table_of_the_page() -> list[tuple[str, str, str, str]]:
+    page = (Path(__file__).parents[3] / "docs" / "schedules.md").read_text(encoding="utf-8")
+    row = re.compile(r"^\| (\w+/\w+) \| ([0-9-]{10}),.* \| `([^`]+)` \| (\d\d:\d\d)", re.MULTILINE)
+    return row.findall(page)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.fault("D6")
+def test_the_page_on_schedules_says_what_is_so() -> None:
+    rows = table_of_the_page()
+    assert len(rows) == 8
+    for zone, day, rule, local in rows:
+        midnight = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
+        found = timetable(rule, zone).after(midnight.astimezone(UTC) - timedelta(minutes=1))
+        assert found is not None
+        assert f"{found.astimezone(ZoneInfo(zone)):%H:%M}" == local, (zone, rule)
 
 
 @pytest.mark.promise("P8")
