@@ -39,7 +39,6 @@ def seed(file: str) -> None:
 
 def to_sql(file: str) -> None:
     """What most would write."""
-
     _library("pandas").read_csv(file, parse_dates=["day", "at"]).to_sql(
         "target", _engine(), if_exists="replace", index=False
     )
@@ -47,7 +46,6 @@ def to_sql(file: str) -> None:
 
 def adbc(file: str) -> None:
     """Arrow's reader, streamed into ADBC."""
-
     with _library("adbc_driver_postgresql.dbapi").connect(_url()) as connection, connection.cursor() as cursor:
         cursor.adbc_ingest("target", _library("pyarrow.csv").open_csv(file), mode="create")
         connection.commit()

@@ -45,8 +45,9 @@ class FanOut:
                 if value is None or value is DROP:
                     continue
                 count += 1
+                rejected = _rejected(value)  # before the child, which may be the value itself, takes its data
                 child_hand.item = self._child(visit.item, count, value, beside, bloc)
-                await self._send(child_hand, bloc, _rejected(value))
+                await self._send(child_hand, bloc, rejected)
                 if stage.ledger.cancelled:
                     break
         except BaseException as error:
