@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from cableway_handlers.api.app import create_app
 from cableway_handlers.api.database import DatabaseDesk
-from cableway_handlers.api.hooks import Limits
+from cableway_handlers.api.hooks import HookDesk, Limits
 from cableway_handlers.launch import Launch
 from tests.integration.api.sending import SECRET_TEXT
 from tests.integration.api.serving import serving
@@ -76,6 +77,15 @@ class Api:
 
     def send(self, request: httpx.Request) -> httpx.Response:
         return self.client.send(request)
+
+    def tidy(self) -> None:
+        """Let go of what the hooks need not keep any more."""
+        asyncio.run(_tidy(HookDesk(DatabaseSettings(url=self.database.conninfo))))
+
+
+async def _tidy(desk: HookDesk) -> None:
+    await desk.tidy()
+    await desk.close()
 
 
 @pytest.fixture
