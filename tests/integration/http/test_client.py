@@ -6,9 +6,15 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from cableway.blocs.http.addresses import parsed
 from cableway.blocs.http.client import Client
@@ -267,3 +273,64 @@ async def test_tls_asks_for_the_name_while_the_address_is_the_one_that_was_vette
     finally:
         server.close()
     assert asked == ["named.example"]
+
+
+def certified(folder: Path, name: str) -> Path:
+    """A file with a certificate for *name*, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8
+    path = folder / "certified.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+async def test_an_encrypted_answer_is_read_from_whom_it_should_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = certified(tmp_path, "named.example")
+    monkeypatch.setattr("cableway.blocs.http.client._tls", lambda: ssl.create_default_context(cafile=str(path)))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+
+    async def here(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    text = {"text": "x" * 1_000_000}
+    async with web(lambda _: as_json(text), tls=context) as server:
+        assert (await sent(f"https://named.example:{server.port}/", resolver=here)).json() == text
+        error = await failure(f"https://other.example:{server.port}/", resolver=here)
+        assert (error.reason, len(server.asked)) == ("connect", 1)
+        assert "not valid for 'other.example'" in str(error)
+
+
+async def test_a_large_request_is_sent_while_the_server_is_slow() -> None:
+    body = b"x" * 20_000_000
+    async with web(lambda asked: as_json(len(asked.body))) as server:
+        assert (await sent(server.url(), method="POST", body=body)).json() == len(body)
+
+
+async def test_a_connection_is_used_again_and_not_when_the_server_has_closed_it() -> None:
+    closing = {"Connection": "close"}
+    async with web(lambda asked: Answer(200, b"1", closing if asked.path == "/close" else {})) as server:
+        client = Client(HttpOptions(attempts=1), HERE)
+        for path in ("/", "/", "/close", "/"):
+            await client.send(Request(method="GET", url=parsed(server.url(path))))
+        await client.close()
+    assert (len(server.asked), server.connections) == (4, 2)

@@ -35,7 +35,7 @@ async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
 
 
 async def unpacked(data: bytes, encoding: str, max_bytes: int = 1 << 22) -> bytes:
-    return await read_body(pieces(data), encoding, max_bytes=max_bytes, place="GET x")
+    return await read_body(pieces(data), encoding, max_bytes=max_bytes, place=lambda: "GET x")
 
 
 async def test_bodies_are_unpacked() -> None:

@@ -1,15 +1,18 @@
-"""Connections to addresses that were judged: what the pool of httpcore is given to connect with."""
+"""Connections to addresses that were judged, kept for the next request to the same origin."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
 
 import httpcore
 
 from cableway.blocs.http.addresses import AddressGuard
+from cableway.blocs.http.stream import LoopStream
 
 if TYPE_CHECKING:
     import ssl
@@ -18,6 +21,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host, best first. Raises `OSError` where there are none."""
 
 _MOST_ADDRESSES = 4
+_KEPT_S = 30.0
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -27,80 +31,114 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
-class VettedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves a host once, judges what came, and connects to nothing else; TLS still asks for the host's own name."""
+class Connections(Protocol):
+    """What requests are sent over."""
 
-    def __init__(self, guard: AddressGuard, resolver: Resolve = resolve) -> None:
+    def answer(self, request: httpcore.Request) -> AbstractAsyncContextManager[httpcore.Response]:
+        """The answer to *request* while the block lasts, its body still to be read."""
+        ...
+
+    async def close(self) -> None:
+        """Close all."""
+        ...
+
+
+class VettedConnections:
+    """Resolves a host once for each connection, judges what came, and connects to nothing else.
+
+    TLS asks for the host's own name. *most* connections are open at once, each made within *connect_s* seconds.
+    """
+
+    def __init__(
+        self, guard: AddressGuard, tls: ssl.SSLContext, *, most: int, connect_s: float, resolver: Resolve = resolve
+    ) -> None:
         self._guard = guard
+        self._tls = tls
         self._resolve = resolver
-        self._plain = _plain()
+        self._connect_s = connect_s
+        self._turn = asyncio.Semaphore(most)
+        self._idle: defaultdict[tuple[bytes, bytes, int], deque[httpcore.AsyncHTTP11Connection]] = defaultdict(deque)
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Raise `AddressRefusedError` where one may not be reached, `httpcore.ConnectError` where none answers."""
+    @asynccontextmanager
+    async def answer(self, request: httpcore.Request) -> AsyncGenerator[httpcore.Response]:
+        """Raise `AddressRefusedError` where an address may not be reached, and httpcore's errors."""
+        async with self._turn:
+            connection = await self._connection(request)
+            try:
+                response = await connection.handle_async_request(request)
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
+            finally:
+                if connection.is_idle():
+                    self._idle[_origin(request.url)].append(connection)
+                else:
+                    await connection.aclose()
+
+    async def close(self) -> None:
+        """Close those at rest."""
+        for kept in self._idle.values():
+            for connection in kept:
+                await connection.aclose()
+        self._idle.clear()
+
+    async def _connection(self, request: httpcore.Request) -> httpcore.AsyncHTTP11Connection:
+        kept = self._idle[_origin(request.url)]
+        while kept:
+            connection = kept.pop()
+            if not connection.has_expired():
+                return connection
+            await connection.aclose()
+        stream = await self._connected(request.url, self._connect_s)
+        return httpcore.AsyncHTTP11Connection(request.url.origin, stream, keepalive_expiry=_KEPT_S)
+
+    async def _connected(self, url: httpcore.URL, timeout_s: float) -> httpcore.AsyncNetworkStream:
+        host, port = url.host.decode("ascii"), url.origin.port
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout_s):
                 addresses = await self._resolve(host, port)
         except TimeoutError:
             raise httpcore.ConnectTimeout("the host's address was not found in time") from None
         except (OSError, UnicodeError):
             raise httpcore.ConnectError("the host has no address") from None
         vetted = self._guard.vet(host, addresses, f"{host}:{port}")[:_MOST_ADDRESSES]
-        for last, address in enumerate(vetted, 1 - len(vetted)):
+        for address in vetted:
             try:
-                return await self._plain.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await LoopStream.connected(address, port, timeout_s)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if last == 0:
+                if address == vetted[-1]:
                     raise
+            else:
+                return stream if url.scheme == b"http" else await stream.start_tls(self._tls, host, timeout_s)
         raise httpcore.ConnectError("the host has no address")
 
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Never: a request goes to a host."""
-        raise httpcore.ConnectError("no request goes to a socket")
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+class ProxiedConnections:
+    """To a proxy, which resolves the names that it is sent."""
 
+    def __init__(self, proxy: str, tls: ssl.SSLContext, *, most: int) -> None:
+        self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, proxy=_proxy(proxy), max_connections=most)
 
-def pool(
-    guard: AddressGuard,
-    *,
-    connections: int,
-    tls: ssl.SSLContext,
-    proxy: str | None = None,
-    resolver: Resolve = resolve,
-) -> httpcore.AsyncConnectionPool:
-    """Connections to hosts that *guard* lets pass, or to the *proxy*, which then resolves the names that it is sent."""
-    return httpcore.AsyncConnectionPool(
-        ssl_context=tls,
-        proxy=_proxy(proxy),
-        max_connections=connections,
-        max_keepalive_connections=connections,
-        keepalive_expiry=30.0,
-        network_backend=_plain() if proxy else VettedBackend(guard, resolver),
-    )
+    @asynccontextmanager
+    async def answer(self, request: httpcore.Request) -> AsyncGenerator[httpcore.Response]:
+        """Raise httpcore's errors."""
+        response = await self._pool.handle_async_request(request)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def close(self) -> None:
+        """Close all."""
+        await self._pool.aclose()
 
 
-def _plain() -> httpcore.AsyncNetworkBackend:
-    made: Any = httpcore.AnyIOBackend()  # a type checker sees what it is without anyio
-    return cast("httpcore.AsyncNetworkBackend", made)
+def _origin(url: httpcore.URL) -> tuple[bytes, bytes, int]:
+    return url.scheme, url.host, url.origin.port
 
 
-def _proxy(url: str | None) -> httpcore.Proxy | None:
-    if url is None:
-        return None
+def _proxy(url: str) -> httpcore.Proxy:
     import httpx
 
     given = httpx.Proxy(url)

@@ -14,7 +14,7 @@ ACCEPTED = "gzip, deflate"
 _PIECE_BYTES = 1 << 20
 
 
-async def read_body(pieces: AsyncIterator[bytes], encoding: str, *, max_bytes: int, place: str) -> bytes:
+async def read_body(pieces: AsyncIterator[bytes], encoding: str, *, max_bytes: int, place: Callable[[], str]) -> bytes:
     """All of *pieces*, unpacked by *encoding*.
 
     Raise `HttpError`: ``too_large`` beyond *max_bytes*, packed or unpacked, and ``encoding`` where it cannot be
@@ -40,7 +40,7 @@ async def read_body(pieces: AsyncIterator[bytes], encoding: str, *, max_bytes: i
 class _Unpacker:
     """zlib's, in pieces of a bounded size."""
 
-    def __init__(self, make: Callable[[bytes], Any], place: str) -> None:
+    def __init__(self, make: Callable[[bytes], Any], place: Callable[[], str]) -> None:
         self._make = make
         self._place = place
         self._stream: Any = None
@@ -73,10 +73,10 @@ class _Unpacker:
         return out, self._stream.unconsumed_tail
 
     def _broken(self) -> HttpError:
-        return HttpError("the answer cannot be unpacked as it says", place=self._place, reason="encoding")
+        return HttpError("the answer cannot be unpacked as it says", place=self._place(), reason="encoding")
 
 
-def _unpacker(encoding: str, place: str) -> _Unpacker | None:
+def _unpacker(encoding: str, place: Callable[[], str]) -> _Unpacker | None:
     match encoding:
         case "" | "identity":
             return None
@@ -86,7 +86,9 @@ def _unpacker(encoding: str, place: str) -> _Unpacker | None:
             return _Unpacker(_deflate, place)
         case _:
             raise HttpError(
-                f"answered in the encoding {encoding[:40]!r}; {ACCEPTED} were asked for", place=place, reason="encoding"
+                f"answered in the encoding {encoding[:40]!r}; {ACCEPTED} were asked for",
+                place=place(),
+                reason="encoding",
             )
 
 
@@ -96,9 +98,9 @@ def _deflate(first: bytes) -> Any:
     return zlib.decompressobj(zlib.MAX_WBITS if headed else -zlib.MAX_WBITS)
 
 
-def _too_large(max_bytes: int, place: str) -> HttpError:
+def _too_large(max_bytes: int, place: Callable[[], str]) -> HttpError:
     return HttpError(
         f"the answer is larger than {max_bytes} bytes; raise http.max_bytes, or ask for less",
-        place=place,
+        place=place(),
         reason="too_large",
     )

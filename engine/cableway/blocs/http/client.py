@@ -14,7 +14,7 @@ import httpx
 
 from cableway.blocs.http import redirects
 from cableway.blocs.http.addresses import AddressGuard
-from cableway.blocs.http.backend import Resolve, pool, resolve
+from cableway.blocs.http.backend import Connections, ProxiedConnections, Resolve, VettedConnections, resolve
 from cableway.blocs.http.body import ACCEPTED, read_body
 from cableway.blocs.http.message import Reply, Request
 from cableway.blocs.http.retry import RetryBudget, delay_s, may_pass, retry_after_s
@@ -57,13 +57,17 @@ class Client:
         self._credentials = credentials
         self._budget = RetryBudget(options.attempts)
         self._sleep = sleep
-        self._pool = pool(self._guard, connections=connections, tls=_tls(), proxy=proxy, resolver=resolver)
+        self._connections: Connections = (
+            VettedConnections(self._guard, _tls(), most=connections, connect_s=options.idle_s, resolver=resolver)
+            if proxy is None
+            else ProxiedConnections(proxy, _tls(), most=connections)
+        )
         idle = options.idle_s
         self._timeouts = {"connect": idle, "read": idle, "write": idle, "pool": options.timeout_s}
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._pool.aclose()
+        await self._connections.close()
 
     async def send(self, request: Request, *, key: str = "") -> Reply:
         """The answer to *request*, whose status is below 300; *key* is the item that it is for.
@@ -138,16 +142,15 @@ class Client:
             content=request.body,
             extensions={"timeout": self._timeouts},
         )
-        response = await self._pool.handle_async_request(sent)
-        try:
+        async with self._connections.answer(sent) as response:
             headers = _joined(response.headers)
-            limit = self._options.max_bytes
             body = await read_body(
-                response.aiter_stream(), headers.get("content-encoding", ""), max_bytes=limit, place=request.place
+                response.aiter_stream(),
+                headers.get("content-encoding", ""),
+                max_bytes=self._options.max_bytes,
+                place=lambda: request.place,
             )
-        finally:
-            await response.aclose()
-        return Reply(status=response.status, headers=headers, body=body, url=url, place=request.place)
+        return Reply(status=response.status, headers=headers, body=body, request=request)
 
     def _vet(self, request: Request) -> None:
         """Through a proxy an address is judged before it is sent; a name is the proxy's to resolve."""

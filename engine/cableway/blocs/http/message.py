@@ -55,8 +55,18 @@ class Reply:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    url: URL = field(repr=False)
-    place: str
+    request: Request
+    """What it is the answer to."""
+
+    @property
+    def url(self) -> URL:
+        """Where it came from."""
+        return self.request.url
+
+    @property
+    def place(self) -> str:
+        """What errors say of it."""
+        return self.request.place
 
     def json(self) -> Any:
         """The body as a JSON value. Raise `HttpError` (``content``) where it is none."""

@@ -130,11 +130,11 @@ class Numbered:
         pairs: list[tuple[str, Any]] = [(self._param, self.position(number))]
         if self._size_param is not None and self._how.size is not None:
             pairs.append((self._size_param, self._how.size))
+        if self._how.place == "query":
+            return replace(request, url=request.url.copy_merge_params(dict(pairs)))
         for name, value in pairs:
-            request = with_parameter(request, name, value, self._how.place, json)
-            if self._how.place == "body":
-                json = JsonPath(name).placed(json, value)
-        return request
+            json = JsonPath(name).placed(json, value)
+        return replace(request, body=json_body(json))
 
     def pages(self, page: Page) -> int | None:
         """How many pages there are by what the first *page* says; None where it does not."""
