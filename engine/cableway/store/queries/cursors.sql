@@ -28,7 +28,8 @@ WITH held AS (
 ), other AS (
     SELECT max(extract(epoch FROM r.lease_expires_at - clock_timestamp()))::float8 AS busy_s
     FROM {s}.runs AS r JOIN chosen ON r.line = chosen.line
-    WHERE r.run_id <> %(run_id)s AND r.state IN ('running', 'cancelling') AND r.lease_expires_at > clock_timestamp()
+    WHERE r.run_id <> %(run_id)s AND r.ended_at IS NULL AND r.state IN ('running', 'cancelling')
+      AND r.lease_expires_at > clock_timestamp()
 ), taken AS (
     UPDATE {s}.runs AS r SET line = chosen.line FROM chosen, other
     WHERE r.run_id = %(run_id)s AND r.lease_token = %(token)s AND r.line <> chosen.line AND other.busy_s IS NULL

@@ -3,11 +3,12 @@
 -- name: lock_place
 -- Who claims a run that has no place yet counts those who have one, and nobody else does meanwhile.
 SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), hashtext(pipeline) & 127)
-FROM {s}.runs WHERE run_id = %(run_id)s AND overlap <> 'allow' AND NOT has_place
+FROM {s}.runs WHERE run_id = %(run_id)s AND overlap <> 'allow'
 
 -- name: claim
 -- A run's lease if it is free or has run out, with all that the job needs, in one round trip; nothing is taken
 -- from a schema of another version, nor where others of the pipeline have all its places, or hold the run's line.
+-- One that has no place yet is to be asked for again, with the places locked.
 -- The row is locked first, so that who comes second sees what the first one did.
 WITH asked AS (
     SELECT * FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
@@ -17,15 +18,14 @@ WITH asked AS (
       AND (a.state IN ('queued', 'launching', 'interrupted', 'crashed')
            OR a.state IN ('running', 'cancelling')
               AND (a.lease_expires_at IS NULL OR a.lease_expires_at <= clock_timestamp()))
-      AND (a.has_place OR a.overlap = 'allow'
-           OR (SELECT count(*) FROM {s}.runs AS r
+      AND (a.has_place OR %(locked)s AND (a.overlap = 'allow' OR (
+               SELECT count(*) FROM {s}.runs AS r
                WHERE r.pipeline = a.pipeline AND r.overlap_key = a.overlap_key AND r.has_place
-                 AND r.state IN ('queued', 'launching', 'running', 'cancelling')
-                 AND r.overlap <> 'allow') < a.concurrency)
+                 AND r.ended_at IS NULL AND r.overlap <> 'allow') < a.concurrency))
       AND (a.part IS NOT NULL OR NOT EXISTS (
            SELECT FROM {s}.runs AS r
-           WHERE r.line = a.line AND r.state IN ('running', 'cancelling') AND r.run_id <> a.run_id AND r.part IS NULL
-             AND r.lease_expires_at > clock_timestamp()))
+           WHERE r.line = a.line AND r.ended_at IS NULL AND r.run_id <> a.run_id AND r.part IS NULL
+             AND r.state IN ('running', 'cancelling') AND r.lease_expires_at > clock_timestamp()))
 ), taken AS (
     UPDATE {s}.runs AS r
     SET state = CASE WHEN r.state = 'cancelling' THEN 'cancelling' ELSE 'running' END,
@@ -59,7 +59,8 @@ WITH asked AS (
            coalesce(t.started_at, a.started_at) + a.timeout_s * interval '1 second' AS ends_by
     FROM asked AS a LEFT JOIN taken AS t ON true
 )
-SELECT m.number AS schema_number, a.run_id IS NOT NULL AS known, a.claimed, a.state_now AS state,
+SELECT m.number AS schema_number, a.run_id IS NOT NULL AS known, a.claimed, a.has_place,
+       a.state_now AS state,
        greatest(extract(epoch FROM a.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s,
        extract(epoch FROM a.ends_by - clock_timestamp())::float8 AS time_left_s,
        a.attempt_now AS attempt, a.token_now AS lease_token, a.lease_ttl_s, a.pipeline, a.version, a.parameters,
@@ -130,7 +131,7 @@ SELECT true AS held FROM held
 -- name: hand_back
 -- A run that was launched and could not begin waits for its turn again; its next launch has another name.
 WITH freed AS (
-    UPDATE {s}.runs SET state = 'queued', has_place = started_at IS NOT NULL, attempt = attempt + 1,
+    UPDATE {s}.runs SET state = 'queued', has_place = started_at IS NOT NULL OR overlap = 'allow', attempt = attempt + 1,
                           launching_since = NULL
     WHERE run_id = %(run_id)s AND state = 'launching'
     RETURNING run_id, attempt
@@ -163,7 +164,7 @@ WITH asked AS (
     SET state = held.next_state, exit_code = %(exit_code)s, counts = %(counts)s::jsonb, rows_in = %(rows_in)s,
         rows_out = %(rows_out)s, spans_dropped = %(spans_dropped)s, outputs = %(outputs)s::jsonb,
         error = %(problem)s::jsonb, trace_id = coalesce(%(trace_id)s, r.trace_id),
-        lease_expires_at = NULL, has_place = held.next_state = 'queued',
+        lease_expires_at = NULL, has_place = held.next_state = 'queued' OR r.overlap = 'allow',
         not_before = CASE WHEN held.next_state = 'queued' THEN clock_timestamp() + held.pause END,
         ended_at = CASE WHEN held.next_state <> 'queued' THEN clock_timestamp() END
     FROM held WHERE r.run_id = held.run_id
@@ -185,8 +186,8 @@ WITH asked AS (
 ), told AS (
     SELECT pg_notify('cableway_launch', {schema}) FROM held
     WHERE EXISTS (SELECT FROM {s}.runs AS r
-                  WHERE r.pipeline = held.pipeline AND r.overlap_key = held.overlap_key
-                    AND r.state = 'queued' AND r.run_id <> held.run_id)
+                  WHERE r.pipeline = held.pipeline AND r.overlap_key = held.overlap_key AND r.ended_at IS NULL
+                    AND r.state = 'queued' AND NOT r.has_place AND r.run_id <> held.run_id)
 )
 SELECT true AS held, (SELECT count(*) FROM told) AS told FROM held
 UNION ALL

@@ -9,7 +9,7 @@ WITH asked AS (
     UPDATE {s}.runs AS r
     SET state = CASE WHEN a.held THEN 'cancelling' ELSE 'cancelled' END,
         lease_expires_at = CASE WHEN a.held THEN r.lease_expires_at END,
-        has_place = a.held,
+        has_place = a.held OR r.overlap = 'allow',
         ended_at = CASE WHEN a.held THEN r.ended_at ELSE clock_timestamp() END,
         exit_code = CASE WHEN a.held THEN r.exit_code ELSE %(exit_code)s END,
         error = CASE WHEN a.held THEN r.error ELSE %(problem)s::jsonb END,
@@ -46,7 +46,8 @@ LISTEN cableway_launch
 -- Containers that were asked for and have not begun yet.
 SELECT r.run_id::text AS run_id, a.attempt, a.external_id
 FROM {s}.runs AS r JOIN {s}.attempts AS a ON a.run_id = r.run_id AND a.attempt = r.attempt + 1
-WHERE r.state = 'launching' AND a.state = 'launching' AND a.external_id IS NOT NULL
+WHERE r.ended_at IS NULL AND r.has_place AND r.state = 'launching' AND a.state = 'launching'
+  AND a.external_id IS NOT NULL
   AND r.launching_since <= clock_timestamp() - %(age_s)s * interval '1 second'
 ORDER BY r.launching_since LIMIT 100
 
@@ -58,16 +59,19 @@ WITH dead AS (
     SELECT * FROM jsonb_to_recordset(%(dead)s::jsonb) AS d (
         run_id uuid, attempt integer, exit_code integer, reason text)
 ), looked_at AS (
-    SELECT run_id FROM {s}.runs WHERE state IN ('launching', 'running', 'cancelling')
-    UNION ALL
-    SELECT run_id FROM {s}.runs WHERE state = 'queued' AND (failing_since IS NOT NULL OR has_place)
+    SELECT run_id FROM {s}.runs
+    WHERE ended_at IS NULL AND has_place
+      AND (state IN ('launching', 'running', 'cancelling') OR started_at IS NOT NULL AND timeout_s IS NOT NULL)
+    UNION
+    SELECT run_id FROM {s}.runs
+    WHERE ended_at IS NULL AND failing_since <= clock_timestamp() - %(deadline_s)s * interval '1 second'
 ), gone AS (
     SELECT r.*, d.run_id IS NOT NULL AS is_dead, d.exit_code AS dead_code, d.reason AS dead_reason,
            r.started_at + r.timeout_s * interval '1 second' <= clock_timestamp() IS TRUE AS is_late,
            coalesce(r.failing_since, r.launching_since)
                <= clock_timestamp() - %(deadline_s)s * interval '1 second' IS TRUE AS is_hopeless
     FROM {s}.runs AS r LEFT JOIN dead AS d ON d.run_id = r.run_id AND d.attempt = r.attempt + 1
-    WHERE r.run_id = ANY(ARRAY(SELECT run_id FROM looked_at))
+    WHERE r.run_id = ANY(ARRAY(SELECT run_id FROM looked_at)) AND r.ended_at IS NULL
       AND CASE r.state
           WHEN 'running' THEN r.lease_expires_at <= clock_timestamp()
           WHEN 'cancelling' THEN r.lease_expires_at IS NULL OR r.lease_expires_at <= clock_timestamp()
@@ -103,7 +107,7 @@ WITH dead AS (
     SET state = j.next_state,
         attempt = r.attempt + (r.state = 'launching')::integer,
         lease_expires_at = NULL, launching_since = NULL,
-        has_place = j.next_state = 'queued' AND j.tries > 0,
+        has_place = j.next_state = 'queued' AND j.tries > 0 OR r.overlap = 'allow',
         launch_failures = r.launch_failures + (r.state = 'launching')::integer,
         failing_since = CASE WHEN r.state = 'launching' THEN coalesce(r.failing_since, r.launching_since)
                              ELSE r.failing_since END,
@@ -145,7 +149,7 @@ WHERE run_id = %(run_id)s AND attempt = %(attempt)s AND state = 'crashed' AND ex
 WITH due AS (
     SELECT a.run_id, a.attempt, r.grace_s
     FROM {s}.runs AS r JOIN {s}.attempts AS a ON a.run_id = r.run_id AND a.attempt = r.attempt
-    WHERE r.state = 'cancelling' AND a.state = 'running'
+    WHERE r.ended_at IS NULL AND r.has_place AND r.state = 'cancelling' AND a.state = 'running'
       AND r.cancel_asked_at <= clock_timestamp() - (r.grace_s + %(patience_s)s) * interval '1 second'
     UNION ALL
     SELECT a.run_id, a.attempt, r.grace_s
@@ -166,40 +170,42 @@ SELECT pg_advisory_xact_lock(hashtext('cableway.launches:' || {schema}), 0)
 -- a pipeline and key as many as have places. Groups are found by leaps, since one of them may be very long.
 WITH RECURSIVE groups AS (
     (SELECT pipeline, overlap_key FROM {s}.runs
-     WHERE state IN ('queued', 'launching', 'running', 'cancelling')
+     WHERE ended_at IS NULL
      ORDER BY pipeline, overlap_key LIMIT 1)
     UNION ALL
     SELECT n.pipeline, n.overlap_key
     FROM groups AS g CROSS JOIN LATERAL (
         SELECT pipeline, overlap_key FROM {s}.runs
-        WHERE state IN ('queued', 'launching', 'running', 'cancelling')
-          AND (pipeline, overlap_key) > (g.pipeline, g.overlap_key)
+        WHERE ended_at IS NULL AND (pipeline, overlap_key) > (g.pipeline, g.overlap_key)
         ORDER BY pipeline, overlap_key LIMIT 1
     ) AS n
 ), room AS (
-    SELECT greatest(0, %(max_launching)s - count(*)) AS places FROM {s}.runs WHERE state = 'launching'
+    SELECT greatest(0, %(max_launching)s - count(*)) AS places FROM {s}.runs
+    WHERE ended_at IS NULL AND has_place AND state = 'launching'
 ), ready AS (
     SELECT q.run_id, q.created_at
     FROM groups AS g
     CROSS JOIN LATERAL (
         SELECT count(*) AS runs FROM {s}.runs AS r
         WHERE r.pipeline = g.pipeline AND r.overlap_key = g.overlap_key AND r.has_place
-          AND r.state IN ('queued', 'launching', 'running', 'cancelling') AND r.overlap <> 'allow'
+          AND r.ended_at IS NULL AND r.overlap <> 'allow'
     ) AS busy
     CROSS JOIN LATERAL (
         SELECT w.*, row_number() OVER (ORDER BY w.created_at, w.run_id) AS turn
         FROM (
-            SELECT r.run_id, r.created_at, r.overlap, r.concurrency FROM {s}.runs AS r
+            SELECT r.run_id, r.created_at, r.concurrency FROM {s}.runs AS r
             WHERE r.pipeline = g.pipeline AND r.overlap_key = g.overlap_key AND NOT r.has_place
-              AND r.state IN ('queued', 'launching', 'running', 'cancelling') AND r.state = 'queued'
+              AND r.ended_at IS NULL AND r.state = 'queued'
               AND (r.not_before IS NULL OR r.not_before <= clock_timestamp())
             ORDER BY r.created_at, r.run_id LIMIT (SELECT places FROM room)
         ) AS w
     ) AS q
-    WHERE (SELECT places FROM room) > 0 AND (q.overlap = 'allow' OR busy.runs + q.turn <= q.concurrency)
+    WHERE (SELECT places FROM room) > 0 AND busy.runs + q.turn <= q.concurrency
     UNION ALL
-    SELECT r.run_id, r.created_at FROM {s}.runs AS r
-    WHERE r.state = 'queued' AND r.has_place AND (r.not_before IS NULL OR r.not_before <= clock_timestamp())
+    (SELECT r.run_id, r.created_at FROM {s}.runs AS r
+     WHERE r.ended_at IS NULL AND r.has_place AND r.state = 'queued'
+       AND (r.not_before IS NULL OR r.not_before <= clock_timestamp())
+     ORDER BY r.created_at, r.run_id LIMIT (SELECT places FROM room))
 ), chosen AS (
     SELECT run_id FROM {s}.runs
     WHERE run_id = ANY(ARRAY(SELECT run_id FROM ready ORDER BY created_at, run_id LIMIT (SELECT places FROM room)))
@@ -230,7 +236,7 @@ WITH asked AS (
 ), changed AS (
     UPDATE {s}.runs AS r
     SET state = CASE WHEN a.is_hopeless THEN 'failed' ELSE 'queued' END,
-        has_place = NOT a.is_hopeless AND r.started_at IS NOT NULL,
+        has_place = NOT a.is_hopeless AND r.started_at IS NOT NULL OR r.overlap = 'allow',
         launch_failures = r.launch_failures + 1, launching_since = NULL,
         failing_since = coalesce(r.failing_since, clock_timestamp()),
         not_before = CASE WHEN NOT a.is_hopeless THEN clock_timestamp() + (0.5 + random() / 2) * interval '1 second'
@@ -250,4 +256,4 @@ SELECT state FROM changed
 -- name: next_launch
 -- Seconds until a run may be launched that must not be yet.
 SELECT extract(epoch FROM min(not_before) - clock_timestamp())::float8 AS wait_s
-FROM {s}.runs WHERE state = 'queued' AND not_before > clock_timestamp()
+FROM {s}.runs WHERE ended_at IS NULL AND state = 'queued' AND not_before > clock_timestamp()

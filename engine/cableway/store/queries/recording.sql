@@ -45,8 +45,7 @@ WITH wishes AS (
     SELECT w.*, CASE WHEN w.overlap IN ('skip', 'queue_one')
                 THEN w.place + (SELECT count(*) FROM {s}.runs AS r
                                 WHERE r.pipeline = w.pipeline AND r.overlap_key = w.overlap_key
-                                  AND r.state IN ('queued', 'launching', 'running', 'cancelling')
-                                  AND r.overlap <> 'allow')
+                                  AND r.ended_at IS NULL AND r.overlap <> 'allow')
                      <= w.concurrency + (w.overlap = 'queue_one')::integer
                 ELSE true END AS wanted,
            w.overlap = 'replace' AND w.place_from_end > w.concurrency AS replaced
@@ -54,12 +53,12 @@ WITH wishes AS (
 ), made AS (
     INSERT INTO {s}.runs (run_id, pipeline, version, state, parameters, key, line, lease_ttl_s, parent_run_id, part,
                           parts, replay_of, scheduler_name, trigger_name, scheduled_at, not_before, traceparent,
-                          tracestate, overlap, overlap_key, concurrency, max_attempts, backoff_initial_s,
+                          tracestate, overlap, has_place, overlap_key, concurrency, max_attempts, backoff_initial_s,
                           backoff_factor, backoff_max_s, timeout_s, grace_s, ended_at, cancel_asked_at, cancelled_by,
                           exit_code)
     SELECT run_id, pipeline, version, CASE WHEN replaced THEN 'cancelled' ELSE 'queued' END, parameters, key, line,
            lease_ttl_s, parent_run_id, part, parts, replay_of, scheduler_name, trigger_name, scheduled_at, not_before,
-           traceparent, tracestate, overlap, overlap_key, concurrency, max_attempts, backoff_initial_s,
+           traceparent, tracestate, overlap, overlap = 'allow', overlap_key, concurrency, max_attempts, backoff_initial_s,
            backoff_factor, backoff_max_s, timeout_s, grace_s, CASE WHEN replaced THEN clock_timestamp() END,
            CASE WHEN replaced THEN clock_timestamp() END, CASE WHEN replaced THEN 'overlap' END,
            CASE WHEN replaced THEN 3 END
@@ -86,10 +85,10 @@ WITH wishes AS (
     CROSS JOIN LATERAL (
         SELECT o.run_id FROM {s}.runs AS o
         WHERE o.pipeline = n.pipeline AND o.overlap_key = n.overlap_key AND o.overlap <> 'allow'
-          AND o.state IN ('queued', 'launching', 'running', 'cancelling')
+          AND o.ended_at IS NULL
         ORDER BY o.created_at DESC, o.run_id DESC OFFSET greatest(0, n.concurrency - n.newcomers)
     ) AS old
-    WHERE r.run_id = old.run_id AND r.state IN ('queued', 'launching', 'running', 'cancelling')
+    WHERE r.run_id = old.run_id AND r.ended_at IS NULL
     RETURNING r.run_id, r.state
 ), unlaunched AS (
     UPDATE {s}.attempts AS a SET state = 'cancelled', ended_at = clock_timestamp(), reason = 'replaced by a later run'

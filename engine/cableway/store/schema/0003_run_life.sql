@@ -26,18 +26,26 @@ ALTER TABLE runs
 COMMENT ON COLUMN runs.overlap IS 'the policy it was recorded under; under allow it counts with no others';
 COMMENT ON COLUMN runs.overlap_key IS 'runs of a pipeline for which it differs do not count together';
 COMMENT ON COLUMN runs.concurrency IS 'runs of its pipeline and key that may be at work when it begins, itself included';
-COMMENT ON COLUMN runs.has_place IS 'from its launch to its end: also while it waits for its next attempt';
+COMMENT ON COLUMN runs.has_place IS 'from its launch to its end, also while it waits for its next attempt; under allow from the beginning';
 COMMENT ON COLUMN runs.not_before IS 'it is not launched before this instant';
 COMMENT ON COLUMN runs.failing_since IS 'since when no launch of it has succeeded';
 COMMENT ON COLUMN runs.cancelled_by IS 'who asked for its end, as far as they say';
 
--- The runs of a pipeline and key that are open, in their order: those who have a place, and those who wait for one.
-CREATE INDEX runs_places ON runs (pipeline, overlap_key, has_place, created_at, run_id)
-    WHERE state IN ('queued', 'launching', 'running', 'cancelling');
--- What the sweep looks at of those that are queued, however many wait for their turn.
-CREATE INDEX runs_queued_late ON runs (run_id)
-    WHERE state = 'queued' AND (failing_since IS NOT NULL OR has_place);
-CREATE INDEX runs_queued_until ON runs (not_before) WHERE state = 'queued' AND not_before IS NOT NULL;
+-- A run that goes from queued to running changes nothing that an index looks at, so that its row stays on its page and
+-- the indexes as they are: what is open has not ended, and nothing here asks for more.
+DROP INDEX runs_open;
+ALTER TABLE runs SET (fillfactor = 60);
+
+-- Of a pipeline and key in their order: those who have a place, and those who wait for one.
+CREATE INDEX runs_places ON runs (pipeline, overlap_key, has_place, created_at, run_id) WHERE ended_at IS NULL;
+CREATE INDEX runs_with_place ON runs (created_at, run_id) WHERE ended_at IS NULL AND has_place;
+CREATE INDEX runs_waiting_until ON runs (not_before) WHERE ended_at IS NULL AND not_before IS NOT NULL;
+CREATE INDEX runs_failing ON runs (failing_since) WHERE ended_at IS NULL AND failing_since IS NOT NULL;
+
+-- Most runs have neither parts nor a key.
+ALTER TABLE runs DROP CONSTRAINT runs_parent_run_id_part_key, DROP CONSTRAINT runs_pipeline_key_key;
+CREATE UNIQUE INDEX runs_by_part ON runs (parent_run_id, part) WHERE parent_run_id IS NOT NULL;
+CREATE UNIQUE INDEX runs_by_key ON runs (pipeline, key) WHERE key IS NOT NULL;
 
 ALTER TABLE attempts ADD COLUMN stop_asked_at timestamptz;
 CREATE INDEX attempts_to_stop ON attempts (run_id)

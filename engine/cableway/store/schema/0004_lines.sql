@@ -5,4 +5,4 @@ COMMENT ON COLUMN cursors.epoch IS 'counts the lines of a loader; setting or res
 COMMENT ON COLUMN cursors.position IS 'lap, plan, position, counts below it, and what the next lap begins with';
 
 -- A run is put on a line while it is claimed; who holds one is found by it.
-CREATE INDEX runs_at_work_by_line ON runs (line) WHERE state IN ('running', 'cancelling');
+CREATE INDEX runs_open_by_line ON runs (line) WHERE ended_at IS NULL;
