@@ -65,9 +65,11 @@ def _form(column: Any, target: str) -> tuple[Any, Encode] | None:
     """*column* in the Arrow type that *target* takes, and how it is encoded; None where that cannot be."""
     pa, types = library("pyarrow"), library("pyarrow").types
     kind = column.type
+    if types.is_dictionary(kind):
+        return _form(column.cast(kind.value_type), target)
     whole = {"smallint": (pa.int16(), ">i2"), "integer": (pa.int32(), ">i4"), "bigint": (pa.int64(), ">i8")}
-    if target in whole and types.is_integer(kind):
-        return _cast(column, whole[target][0], _fixed(whole[target][1]))
+    if target in whole and (types.is_integer(kind) or types.is_floating(kind)):
+        return _cast(_without_nan(column), whole[target][0], _fixed(whole[target][1]))
     if target == "double precision" and types.is_floating(kind):
         return _cast(column, pa.float64(), _fixed(">f8"))
     if target == "real" and (types.is_float32(kind) or types.is_float16(kind)):
@@ -85,15 +87,25 @@ def _bytes_form(column: Any, target: str) -> tuple[Any, Encode] | None:
     pa, types = library("pyarrow"), library("pyarrow").types
     kind = column.type
     text = types.is_string(kind) or types.is_large_string(kind)
-    if types.is_null(kind) and target in _TEXTS:
+    if (types.is_null(kind) or types.is_string_view(kind)) and target in _TEXTS:
         column, text = column.cast(pa.string()), True
     if text and (target in _TEXTS or target == "jsonb"):
         # From text to bytes nothing is copied.
         large = pa.large_binary() if types.is_large_string(kind) else pa.binary()
         return column.cast(large), _variable(_JSONB if target == "jsonb" else b"")
+    if target == "bytea" and types.is_fixed_size_binary(kind):
+        return column.cast(pa.binary()), _variable(b"")
     if target == "bytea" and (types.is_binary(kind) or types.is_large_binary(kind)):
         return column, _variable(b"")
     return None
+
+
+def _without_nan(column: Any) -> Any:
+    """Columns of whole numbers take no NaN; pandas means a missing value by it."""
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
 def _instants(column: Any) -> tuple[Any, Encode] | None:

@@ -109,9 +109,9 @@ class Target:
         """
         self._check_names(table)
         self.check_there(table.column_names, columns)
-        rows = fitted(table, columns, self.where)
         place = into or self
-        binary = binary_chunks(rows, columns)
+        binary = binary_chunks(table, columns)
+        rows = table if binary is not None else fitted(table, columns, self.where)
         statement, chunks = (_COPY, csv_chunks(rows)) if binary is None else (_COPY_BINARY, binary)
         row_of: Callable[[int], int] = (lambda line: row_of_line(rows, line)) if binary is None else int
         try:
