@@ -9,6 +9,7 @@ was answered must have its run, and all are sent once more, so that a run that w
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -75,7 +76,9 @@ def summary(rounds: list[tuple[dict[str, Any], dict[str, Any]]], crash: dict[str
         "ratio": round(median(ours["per_s"] / plain["per_s"] for plain, ours in rounds), 2),
         "p99_ratio": round(median(ours["p99_ms"] / plain["p99_ms"] for plain, ours in rounds), 2),
         **middle,
-        "others": sum(count for pair in rounds for side in pair for code, count in side["statuses"].items() if code != "202"),
+        "others": sum(
+            count for pair in rounds for side in pair for code, count in side["statuses"].items() if code != "202"
+        ),
         "rounds": len(rounds),
         **crash,
     }
@@ -134,7 +137,7 @@ def crashed(url: str, data: Path) -> dict[str, Any]:
             wait_for_runs(connection, 2000)
         process.kill()
         os.kill(int((data / "postmaster.pid").read_text().split("\n")[0]), signal.SIGKILL)
-        answered = _peers.json.loads(sender.communicate(timeout=60)[0])
+        answered = json.loads(sender.communicate(timeout=60)[0])
     with recovered(data.parent):
         with psycopg.connect(url) as connection:
             kept = runs(connection)

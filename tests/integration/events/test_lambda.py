@@ -15,7 +15,7 @@ import pytest
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from tests.fixtures.lambda_runtime import LambdaProcess, running_lambda
-from tests.integration.api.conftest import PIPELINE, Database
+from tests.integration.api.conftest import Database
 from tests.integration.api.sending import SECRET_TEXT, webhook
 
 RULE = "arn:aws:events:eu-west-1:123456789012:rule/every-hour"
@@ -39,7 +39,7 @@ def function(postgres: Any) -> Iterator[tuple[LambdaProcess, Database]]:
     stored.add_hook("orders", "env:ORDERS_SECRET")
     with DatabaseStorage(DatabaseSettings(url=stored.conninfo)) as storage:
         for trigger, config in TRIGGERS.items():
-            storage.create_trigger(trigger, PIPELINE["name"], kind="event", config=config)
+            storage.create_trigger(trigger, "orders", kind="event", config=config)
     environment = {"DATABASE_URL": stored.conninfo, "ORDERS_SECRET": SECRET_TEXT, "CABLEWAY_LAUNCHER": "none"}
     with running_lambda({**os.environ, **environment}) as process:
         yield process, stored
@@ -181,7 +181,8 @@ def test_a_rule_of_ours_decides_what_is_due(function: tuple[LambdaProcess, Datab
 
 def test_what_is_no_event_is_an_error_that_says_so(function: tuple[LambdaProcess, Database]) -> None:
     process, _ = function
-    for event in ({}, {"hello": 1}, {"cableway": "tock"}, {"Records": []}):
+    strange: list[dict[str, Any]] = [{}, {"hello": 1}, {"cableway": "tock"}, {"Records": []}]
+    for event in strange:
         answer = process.invoke(event)
         assert answer.failed
         assert answer.value["errorType"] == "SettingsError"

@@ -15,7 +15,7 @@ from cableway_handlers.api.problems import RequestError, UnauthenticatedError
 NOW = 1_700_000_000
 BODY = b'{"id": "evt_1", "day": "2026-01-31"}'
 PLAIN, STANDARD = "a-secret-of-some-length", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
-OWN = {"header": "X-Sig", "algorithm": "sha512", "encoding": "base64url", "prefix": "v9=",
+OWN: dict[str, Any] = {"header": "X-Sig", "algorithm": "sha512", "encoding": "base64url", "prefix": "v9=",
        "content": "{timestamp}:{body}!", "timestamp_header": "X-Time"}  # fmt: skip
 KINDS: dict[str, dict[str, Any]] = {
     "standard": {"auth": "standard"},
@@ -191,7 +191,7 @@ def test_published_examples_are_taken() -> None:
 
 
 def test_what_names_a_delivery() -> None:
-    def identity(kind: str, body: bytes = BODY, config: dict[str, Any] | None = None, **more: str) -> str | None:
+    def identity(kind: str, body: bytes = BODY, config: dict[str, Any] | None = None, **more: Any) -> str | None:
         made = hook(kind, **(config or {}))
         raw = [(name.encode(), value.encode()) for name, value in headers(kind, body, **more).items()]
         sent = read_sent(raw, body)
