@@ -57,18 +57,6 @@ class CronRule:
     fixed_time: bool
     """Minute and hour are named, so that it is due at times of the clock and not once in a while."""
 
-    def expression(self) -> str:
-        """The rule in numbers and lists alone, for an evaluator that is also told `either_day`."""
-        days, weekdays = _written(self.days, 31), _written(self.weekdays, 7)
-        if self.either_day and "*" in {days, weekdays}:
-            # Any day is one of them; beside a star evaluators would look at the other field alone.
-            days = weekdays = "*"
-        return f"{_written(self.minutes, 60)} {_written(self.hours, 24)} {days} {_written(self.months, 12)} {weekdays}"
-
-
-def _written(chosen: frozenset[int], size: int) -> str:
-    return "*" if len(chosen) == size else ",".join(map(str, sorted(chosen)))
-
 
 def parse_cron(expression: str) -> CronRule:
     """What *expression* says. Raise `CronError` where it is none of ours, or never due."""

@@ -313,9 +313,18 @@ def many(storage: DatabaseStorage, number: int, expression: str = "* * * * *") -
 
 @pytest.mark.promise("P1")
 @pytest.mark.fault("D1")
-@pytest.mark.parametrize("schedulers", [2, 8])
-def test_however_many_decide_each_tick_makes_one_run(storage: DatabaseStorage, schedulers: int) -> None:
-    number, minutes = 60, 10
+@pytest.mark.parametrize(
+    ("schedulers", "number", "minutes"),
+    [
+        (2, 60, 10),
+        (8, 60, 10),
+        pytest.param(2, 1000, 30, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
+        pytest.param(8, 1000, 30, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
+    ],
+)
+def test_however_many_decide_each_tick_makes_one_run(
+    storage: DatabaseStorage, schedulers: int, number: int, minutes: int
+) -> None:
     many(storage, number)
     due_from(storage.session, NOON)
     together = threading.Barrier(schedulers)
@@ -323,9 +332,8 @@ def test_however_many_decide_each_tick_makes_one_run(storage: DatabaseStorage, s
     def work(session: Session) -> int:
         fired = 0
         for minute in range(1, minutes + 1):
-            together.wait(30)
-            fired += len(tick(session, NOON + MINUTE * minute, limit=7).fired)
-            while (decided := tick(session, NOON + MINUTE * minute, limit=7)).schedulers:
+            together.wait(120)
+            while (decided := tick(session, NOON + MINUTE * minute, limit=number // 8)).schedulers:
                 fired += len(decided.fired)
         return fired
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from croniter import croniter
 from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cableway.definitions.cron_grammar import CronError, parse_cron
+from cableway.definitions.cron_grammar import CronError, CronRule, parse_cron
 from cableway.definitions.timetable import Timetable, timetable
 
 MINUTE = timedelta(minutes=1)
@@ -217,6 +218,35 @@ def test_without_a_change_of_clocks_it_is_due_as_another_cron_says(seed: int) ->
         at = found
     assert table.count(start, at) == 20
     assert table.last(1, start, at) == [at]
+
+
+def in_numbers(rule: CronRule) -> str:
+    """For an evaluator that is told apart whether one of the days is enough."""
+
+    def written(chosen: frozenset[int], size: int) -> str:
+        return "*" if len(chosen) == size else ",".join(map(str, sorted(chosen)))
+
+    days, weekdays = written(rule.days, 31), written(rule.weekdays, 7)
+    if rule.either_day and "*" in {days, weekdays}:
+        # Any day is one of them; beside a star it would look at the other field alone.
+        days = weekdays = "*"
+    return f"{written(rule.minutes, 60)} {written(rule.hours, 24)} {days} {written(rule.months, 12)} {weekdays}"
+
+
+@pytest.mark.fault("D10")
+@pytest.mark.parametrize(
+    "expression", ["*/7 1-5 * jan,dec *", "0 0 13 * 5", "0 0 13 * 0-6", "0 0 1-31 * 5", "59 23 31 12 7", "0 0 */2 * 5"]
+)
+def test_days_are_joined_as_another_evaluator_joins_them(expression: str) -> None:
+    rule = parse_cron(expression)
+    start = utc("2026-01-01")
+    theirs = croniter(in_numbers(rule), start, day_or=rule.either_day)
+    table, at = timetable(expression, "UTC"), start
+    for _ in range(50):
+        found = table.after(at)
+        assert found == theirs.get_next(datetime)
+        assert found is not None
+        at = found
 
 
 def test_marks_tell_what_a_change_of_clocks_does() -> None:
