@@ -110,7 +110,7 @@ class Parser:
             false_values=["f"],
         )
 
-    def table(self, data: bytes, where: str) -> Any:
+    def table(self, data: bytes | bytearray, where: str) -> Any:
         """The rows of *data*. Raise `SourceError` naming the column of a value that Arrow cannot hold."""
         pa, arrow_csv = library("pyarrow"), library("pyarrow.csv")
         if not data:
@@ -118,7 +118,7 @@ class Parser:
         # One block, for the rows of an item are parsed together.
         read = arrow_csv.ReadOptions(column_names=self._names, block_size=len(data) + 1, use_threads=True)
         try:
-            parsed = arrow_csv.read_csv(pa.BufferReader(data), read, self._parse, self._convert)
+            parsed = arrow_csv.read_csv(pa.BufferReader(pa.py_buffer(data)), read, self._parse, self._convert)
         except pa.ArrowException as error:
             raise self._said_anew(str(error), where) from None
         arrays = [self._made(field, column, where) for field, column in zip(self._fields, parsed.columns, strict=True)]

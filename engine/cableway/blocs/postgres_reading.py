@@ -6,7 +6,8 @@ import csv
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, LiteralString, cast
+from itertools import islice
+from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
 from psycopg import ClientCursor, Connection
@@ -35,6 +36,9 @@ _SORTED = SQL("SELECT place FROM unnest({}) WITH ORDINALITY AS known ({}, place)
 _COPY = SQL("COPY (SELECT {} FROM ({}) AS rows{}{}) TO STDOUT (FORMAT csv)")
 
 
+Buffer = bytes | bytearray | memoryview
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """What to read. ``where`` names it in messages."""
@@ -58,6 +62,14 @@ def snapshot(connection: Connection[Any], where: str) -> Generator[None]:
         raise _said_anew(error, where) from None
     finally:
         connection.close()
+
+
+class _Block(NamedTuple):
+    """Rows as one piece, the last of them, and the one that comes after it."""
+
+    data: bytearray
+    last: Buffer
+    following: Buffer | None
 
 
 class Reader:
@@ -121,35 +133,40 @@ class Reader:
 
     def whole(self, bounds: Range | None = None) -> Any:
         """One table with all rows, or with those of *bounds*."""
-        return self._table(b"".join(self._lines(bounds)))
+        data = bytearray()
+        with self._lines(bounds) as lines:
+            for line in lines:
+                data += line
+        return self._table(data)
 
     def batches(self, size: int) -> Iterator[Any]:
         """Tables of *size* rows, the last one of fewer."""
-        held: list[bytes] = []
-        for line in self._lines(None):
-            held.append(line)
-            if len(held) == size:
-                yield self._table(b"".join(held))
-                held = []
-        if held:
-            yield self._table(b"".join(held))
+        for block in self._blocks(None, size):
+            yield self._table(block.data)
 
     def ranges(self, bounds: Range, size: int) -> Iterator[tuple[Range, Any]]:
         """Tables of about *size* rows with the ranges that they are; the last one reaches to the end of *bounds*."""
-        held: list[bytes] = []
         low = bounds.low
-        for line in self._lines(bounds):
-            if len(held) == size:
-                high = self._key_of(held[-1])
-                if high == self._key_of(line):
-                    raise SourceError(f"{self._where}: the key is not unique: two rows have the same values in it")
-                yield Range(low, high), self._table(b"".join(held))
-                held, low = [], high
-            held.append(line)
-        if held:
-            yield Range(low, bounds.high), self._table(b"".join(held))
+        for block in self._blocks(bounds, size):
+            high = bounds.high if block.following is None else self._key_of(block.last)
+            if block.following is not None and high == self._key_of(block.following):
+                raise SourceError(f"{self._where}: the key is not unique: two rows have the same values in it")
+            yield Range(low, high), self._table(block.data)
+            low = high
 
-    def _lines(self, bounds: Range | None) -> Iterator[bytes]:
+    def _blocks(self, bounds: Range | None, size: int) -> Iterator[_Block]:
+        with self._lines(bounds) as lines:
+            first = next(lines, None)
+            while first is not None:
+                # One growing piece of memory: as objects of their own the rows would cost twice as much time.
+                data, last = bytearray(first), first
+                for last in islice(lines, size - 1):
+                    data += last
+                first = next(lines, None)
+                yield _Block(data, last, first)
+
+    @contextmanager
+    def _lines(self, bounds: Range | None) -> Generator[Iterator[Buffer]]:
         """The rows as the server sends them, one at a time."""
         columns = SQL(", ").join(
             SQL("to_json({})").format(Identifier(field.name)) if field.is_array else Identifier(field.name)
@@ -158,18 +175,19 @@ class Reader:
         order = SQL(" ORDER BY {}").format(SQL(", ").join(self._key)) if bounds is not None else SQL("")
         statement = _COPY.format(columns, self._rows, self._conditions(bounds), order)
         with self._connection.cursor().copy(statement) as copy:
+            done = False
             try:
-                while line := copy.read():
-                    yield cast("bytes", line)
-            except GeneratorExit:
-                self._connection.close()  # else the rest of the rows would have to be waited for
-                raise
+                yield iter(copy)
+                done = True
+            finally:
+                if not done:
+                    self._connection.close()  # else the rest of the rows would have to be waited for
 
-    def _table(self, data: bytes) -> Any:
+    def _table(self, data: bytearray) -> Any:
         table = self._parser.table(data, self._where)
         return table.select(range(self._shown)) if self._shown < len(self._fields) else table
 
-    def _key_of(self, line: bytes) -> Key:
+    def _key_of(self, line: Buffer) -> Key:
         fields = next(csv.reader([bytes(line).decode()], strict=True))
         return tuple(fields[place] for place in self._key_places)
 

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import subprocess
+import tempfile
 import threading
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +20,8 @@ from cableway.blocs.postgres_exporter import PostgresExporterBloc, PostgresExpor
 from cableway.blocs.tables import library
 from cableway.errors import CredentialsError, DefinitionError, RowError, SettingsError, SinkError, UnavailableError
 from cableway.settings import DatabaseSettings
+from tests import need
+from tests.fixtures.postgres import Postgres
 from tests.integration.blocs.conftest import Exporter, Open, Query
 
 pa = library("pyarrow")
@@ -92,6 +99,7 @@ def test_a_run_without_items_leaves_an_empty_table(open_exporter: Open, query: Q
     assert query("SELECT n FROM numbers") == []
 
 
+@pytest.mark.fault("C8")
 @pytest.mark.promise("P18")
 def test_no_reader_ever_sees_an_empty_table(open_exporter: Open, query: Query, database: str) -> None:
     query("CREATE TABLE numbers (n bigint); INSERT INTO numbers SELECT generate_series(1, 1000)")
@@ -108,6 +116,7 @@ def test_no_reader_ever_sees_an_empty_table(open_exporter: Open, query: Query, d
         assert reader.execute(count).fetchone() == (1000,)
 
 
+@pytest.mark.fault("C8")
 @pytest.mark.promise("P18")
 def test_grants_and_indexes_stay(open_exporter: Open, query: Query) -> None:
     query("CREATE ROLE reader; CREATE TABLE numbers (n bigint PRIMARY KEY); GRANT SELECT ON numbers TO reader")
@@ -124,6 +133,7 @@ def test_grants_and_indexes_stay(open_exporter: Open, query: Query) -> None:
     query("DROP TABLE numbers; DROP ROLE reader")
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.promise("P18")
 @pytest.mark.parametrize(
     ("rows", "row", "column", "reason"),
@@ -166,6 +176,68 @@ def test_a_bad_row_is_placed_and_takes_no_other_item_with_it(
     assert query("SELECT n FROM numbers ORDER BY n") == [(100,), (200,)]
 
 
+@pytest.mark.fault("C7")
+@pytest.mark.promise("P18")
+def test_an_item_of_another_shape_leaves_no_trace(open_exporter: Open, query: Query) -> None:
+    """Rows that raise while they are looked at, and columns that are one too many."""
+
+    class Breaking(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            raise RuntimeError(key)
+
+    query("CREATE TABLE numbers (n int); INSERT INTO numbers VALUES (1)")
+    for if_exists in ("replace", "append"):
+        exporter = open_exporter(if_exists=if_exists, line=if_exists)
+        with pytest.raises(RuntimeError):
+            exporter.write([{"n": 2}, Breaking(n=3)], "0:0:0")
+        with pytest.raises(SinkError, match="has no column 'm'"):
+            exporter.write([{"n": 2, "m": 3}], "0:1:0")
+        exporter.close(Ending.FAILED)
+    assert query("SELECT n FROM numbers") == [(1,)]
+    assert query("SELECT count(*) FROM cableway_commits") == [(0,)]
+
+
+@pytest.fixture
+def tiny_tablespace(postgres: Postgres, query: Query) -> Iterator[str]:
+    """Half a megabyte of disk, for a table."""
+    need.root()
+    folder = Path(tempfile.mkdtemp(prefix="cableway-tiny-"))
+    mount = [need.tool("mount"), "-t", "tmpfs", "-o", "size=512k,mode=777", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        data = (postgres.folder / "data").stat()
+        os.chown(folder, data.st_uid, data.st_gid)
+        query(sql.SQL("CREATE TABLESPACE tiny LOCATION {}").format(sql.Literal(str(folder))))
+        yield "tiny"
+        query("DROP TABLE numbers")
+        query("DROP TABLESPACE tiny")
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
+
+
+@pytest.mark.fault("C14")
+@pytest.mark.promise("P18")
+@pytest.mark.parametrize("if_exists", ["append", "replace", "upsert"])
+def test_a_full_disk_of_the_server_fails_the_item_and_no_more(
+    open_exporter: Open, query: Query, tiny_tablespace: str, if_exists: str
+) -> None:
+    query(
+        sql.SQL("CREATE TABLE numbers (n int PRIMARY KEY, t text) TABLESPACE {}").format(
+            sql.Identifier(tiny_tablespace)
+        )
+    )
+    query("ALTER TABLE numbers ALTER t SET STORAGE EXTERNAL; INSERT INTO numbers VALUES (1, 'old')")
+    exporter = open_exporter(if_exists=if_exists, key=["n"])
+    with pytest.raises(SinkError, match="the server's disk is full"):
+        exporter.write([{"n": 2, "t": os.urandom(1_000_000).hex()}], "0:0:0")
+    assert query("SELECT * FROM numbers") == [(1, "old")]
+    assert exporter.write([{"n": 3, "t": "small"}], "0:1:0") == 1
+    exporter.close(Ending.COMPLETED_WITH_ERRORS)
+    assert query("SELECT count(*) FROM numbers") == [(1 if if_exists == "replace" else 2,)]
+
+
 def test_columns_that_the_table_lacks_are_named(open_exporter: Open, query: Query) -> None:
     query("CREATE TABLE numbers (n int, t text)")
     exporter = open_exporter()
@@ -190,6 +262,7 @@ def test_floats_from_pandas_fill_whole_columns(open_exporter: Open, query: Query
     assert query("SELECT n FROM numbers") == [(1,), (None,), (3,)]
 
 
+@pytest.mark.fault("C17")
 @pytest.mark.parametrize("name", ['a"b; DROP TABLE victim;--', "select", "Größe", "with space", "dot.ted"])
 def test_names_are_quoted_whatever_they_are(open_exporter: Open, query: Query, name: str) -> None:
     query(sql.SQL("CREATE TABLE victim (n int); CREATE SCHEMA {}").format(sql.Identifier(name)))
@@ -206,6 +279,7 @@ def test_names_are_quoted_whatever_they_are(open_exporter: Open, query: Query, n
     assert {table for (table,) in tables} == {name, "cableway_fences", "cableway_commits"}
 
 
+@pytest.mark.fault("C17")
 @pytest.mark.parametrize("name", ["", "x" * 64, "ö" * 32, "a\x00b"])
 def test_names_that_postgres_would_change_are_refused(open_exporter: Open, name: str) -> None:
     exporter = open_exporter()
@@ -222,6 +296,7 @@ def test_fail_refuses_a_table_that_is_there(open_exporter: Open, query: Query) -
     assert query("SELECT n FROM numbers") == [(1,)]
 
 
+@pytest.mark.fault("C9")
 @pytest.mark.promise("P18")
 @pytest.mark.parametrize("if_exists", ["replace", "append"])
 def test_a_table_that_another_transaction_locks_fails_the_item(
@@ -236,6 +311,7 @@ def test_a_table_that_another_transaction_locks_fails_the_item(
     assert exporter.write([{"n": 3}]) == 1
 
 
+@pytest.mark.fault("C10")
 @pytest.mark.promise("P18")
 def test_two_runs_that_replace_a_table_take_turns(database: str, open_exporter: Open, query: Query) -> None:
     first = open_exporter(line="line-1")
