@@ -103,7 +103,7 @@ def main() -> None:
     took_s = load.run(seconds)
     statuses = sorted(set(load.answers.values()))
     latencies = sorted(load.latencies_s) or [0.0]
-    figures = {
+    figures: dict[str, object] = {
         "per_s": round(len(load.answers) / took_s, 1),
         "p50_ms": round(median(latencies) * 1000, 2),
         "p99_ms": round(latencies[int(len(latencies) * 0.99) - 1] * 1000, 2),

@@ -15,11 +15,12 @@ class OnlyRecords:
     launched = 0
 
     def add(self, launch: object) -> bool:
+        """Count it."""
         self.launched += 1
         return True
 
     def close(self) -> None:
-        pass
+        """Nothing is under way."""
 
 
 def application() -> object:

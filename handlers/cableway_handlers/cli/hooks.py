@@ -47,7 +47,7 @@ def list_hooks(*, json: bool) -> None:
     with workplace() as place, place.storage() as storage:
         rows = [row for row in storage.list_triggers() if row.kind == "webhook"]
         counts = {row["trigger_name"]: row for row in storage.session.rows("delivery_counts")}
-    listed = [
+    listed: list[dict[str, Any]] = [
         {
             "name": row.name,
             "pipeline": row.pipeline,
@@ -185,8 +185,7 @@ def _sender(wish: Wish) -> tuple[TriggerDefinition, Any]:
             raise UsageError(f"--preset is one of {', '.join(presets)}")
         if wish.sign and wish.secret is None and wish.preset != "none":
             raise UsageError("--sign needs --secret env:NAME, for a preset has no secret of its own")
-        config = {"auth": wish.preset, "secrets": []}
-        return TriggerDefinition.of_row("webhook", config), get_environment()
+        return TriggerDefinition.of_row("webhook", {"auth": wish.preset}), get_environment()
     with workplace() as place, place.storage() as storage:
         row = storage.get_trigger(wish.name)
         return make_hook(row.name, row.pipeline, row.config).trigger, place.environment

@@ -101,12 +101,12 @@ def _bridged(event: Mapping[str, Any]) -> CloudEvent:
     found = event.get("resources")
     resources = cast("Sequence[object]", found) if isinstance(found, list) else ()
     rules = tuple(str(resource) for resource in resources if ":rule/" in str(resource) or ":schedule/" in str(resource))
-    detail = cast("Mapping[str, Any]", event["detail"]) if isinstance(event.get("detail"), Mapping) else {}
+    detail = _fields(event.get("detail"))
     bucket, name = _object(detail)
     if kind in {"Scheduled Event", "Scheduled EventBridge Event"} and rules:
         key = f"rule:{rules[0]}:{event.get('time')}"
     elif source == "aws.s3" and bucket is not None:
-        key = _object_key(bucket, name or "", cast("Mapping[str, Any]", detail["object"]), kind)
+        key = _object_key(bucket, name or "", _fields(detail["object"]), kind)
     else:
         key = f"event:{event.get('id')}"
     return CloudEvent(
@@ -115,28 +115,28 @@ def _bridged(event: Mapping[str, Any]) -> CloudEvent:
 
 
 def _object(detail: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    bucket, stored = detail.get("bucket"), detail.get("object")
-    if not isinstance(bucket, Mapping) or not isinstance(stored, Mapping):
-        return None, None
-    return (
-        str(cast("Mapping[str, Any]", bucket).get("name")),
-        str(cast("Mapping[str, Any]", stored).get("key")),
-    )
+    bucket, stored = _fields(detail.get("bucket")), _fields(detail.get("object"))
+    return (str(bucket.get("name")), str(stored.get("key"))) if bucket and stored else (None, None)
+
+
+def _fields(value: object) -> Mapping[str, Any]:
+    """*value* where it is an object, else one without members."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
 def _notified(event: Mapping[str, Any]) -> Iterator[CloudEvent]:
     """S3's own notifications, in the form in which EventBridge tells the same."""
     for record in _records(event):
-        found = record.get("s3")
-        if record.get("eventSource") != "aws:s3" or not isinstance(found, Mapping):
+        found = _fields(record.get("s3"))
+        if record.get("eventSource") != "aws:s3" or not found:
             continue
-        stored = dict(cast("Mapping[str, Any]", found).get("object") or {})
+        stored = dict(_fields(found.get("object")))
         # Here, and only here, the key comes encoded.
         stored["key"] = unquote_plus(str(stored.get("key", "")))
         for theirs, ours in (("eTag", "etag"), ("versionId", "version-id")):
             if theirs in stored:
                 stored[ours] = stored.pop(theirs)
-        bucket = str((cast("Mapping[str, Any]", found).get("bucket") or {}).get("name"))
+        bucket = str(_fields(found.get("bucket")).get("name"))
         name = str(record.get("eventName", ""))
         kind = "Object Created" if name.startswith("ObjectCreated") else name
         detail = {"bucket": {"name": bucket}, "object": stored, "reason": name.partition(":")[2]}

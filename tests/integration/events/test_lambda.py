@@ -134,11 +134,11 @@ def s3_notification(key: str, sequencer: str, bucket: str = "inbox") -> dict[str
 
 def test_an_object_is_one_run_whoever_tells_of_it(function: tuple[LambdaProcess, Database]) -> None:
     process, stored = function
-    bridged = {
+    bridged: dict[str, Any] = {
         "version": "0", "id": "e1", "detail-type": "Object Created", "source": "aws.s3", "resources": [],
         "detail": {"bucket": {"name": "inbox"}, "object": {"key": "in/a b.csv", "sequencer": "0A"}},
     }  # fmt: skip
-    notified = {"Records": [s3_notification("in/a+b.csv", "0A"), s3_notification("in/other.csv", "0B")]}
+    notified: dict[str, Any] = {"Records": [s3_notification("in/a+b.csv", "0A"), s3_notification("in/other.csv", "0B")]}
     for event in (bridged, notified, bridged, notified):
         assert not process.invoke(event).failed
     assert [run["parameters"]["day"] for run in runs(stored, "arrived")] == ["in/a b.csv", "in/other.csv"]
