@@ -2,7 +2,7 @@
 # only what .dockerignore lets in can get into a layer.
 
 FROM python:3.14-slim AS build
-# data: with pandas, pyarrow and duckdb; run: the library alone.
+# data: with pandas, pyarrow and duckdb; server: those and the API; run: the library alone.
 ARG REQUIREMENTS=data
 ENV PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 # /build holds the tools and stays behind; /venv goes into the image, and holds not even pip.

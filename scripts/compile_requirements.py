@@ -27,7 +27,7 @@ OPTIONS = [
 
 def main(arguments: list[str]) -> None:
     compile_one("dev", *arguments)
-    for name in ("tools", "run", "data", "demo"):
+    for name in ("tools", "run", "data", "server", "demo"):
         compile_one(name, "--constraint=dev.txt", *arguments)
 
 
