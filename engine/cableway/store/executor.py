@@ -32,6 +32,8 @@ Result = TypeVar("Result")
 
 CONFLICT_RETRIES = 5
 _LIMITS = b"SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
+# Whoever prepares a statement sends it often: it is planned once, since planning takes longer than most of them.
+_PREPARED = _LIMITS + b", set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 
 class Step(NamedTuple):
@@ -82,6 +84,7 @@ class Executor:
         self.settings = settings
         self._queries = Queries(settings.schema)
         self._limits = _limits(settings)
+        self._set = _LIMITS if settings.prepare_threshold is None else _PREPARED
 
     def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
         """Send the statement *name*, after those that go *before* it, and return its rows."""
@@ -94,7 +97,7 @@ class Executor:
                     cursor = self.connection.execute(self._queries[name], parameters)
                 else:
                     with self.connection.pipeline():  # as one transaction
-                        self.connection.execute(_LIMITS, self._limits)
+                        self.connection.execute(self._set, self._limits)
                         for step in before:
                             self.connection.execute(self._queries[step.name], step.parameters)
                         cursor = self.connection.execute(self._queries[name], parameters)
@@ -116,7 +119,7 @@ class Executor:
     def transaction(self) -> Generator[None]:
         """Several statements that hold together."""
         with self.connection.transaction():
-            self.connection.execute(_LIMITS, self._limits)
+            self.connection.execute(self._set, self._limits)
             yield
 
 
@@ -128,6 +131,7 @@ class AsyncExecutor:
         self.settings = settings
         self._queries = Queries(settings.schema)
         self._limits = _limits(settings)
+        self._set = _LIMITS if settings.prepare_threshold is None else _PREPARED
 
     async def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
         """Send the statement *name*, after those that go *before* it, and return its rows."""
@@ -142,7 +146,7 @@ class AsyncExecutor:
                     cursor = await self.connection.execute(self._queries[name], parameters)
                 else:
                     async with self.connection.pipeline():  # as one transaction
-                        await self.connection.execute(_LIMITS, self._limits)
+                        await self.connection.execute(self._set, self._limits)
                         for step in before:
                             await self.connection.execute(self._queries[step.name], step.parameters)
                         cursor = await self.connection.execute(self._queries[name], parameters)
@@ -171,7 +175,7 @@ class AsyncExecutor:
     async def transaction(self) -> AsyncGenerator[None]:
         """Several statements that hold together."""
         async with self.connection.transaction():
-            await self.connection.execute(_LIMITS, self._limits)
+            await self.connection.execute(self._set, self._limits)
             yield
 
 
