@@ -48,14 +48,20 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def client(endpoint: str) -> Any:
+    """Somebody else's."""
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+    return boto3.session.Session().client("s3", endpoint_url=endpoint, **keys)
+
+
 @pytest.fixture
-def store(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Somebody else's client, and an empty bucket."""
+def store(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """That client, and an empty bucket."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    client = boto3.session.Session().client("s3", endpoint_url=endpoint)
     client.create_bucket(Bucket=BUCKET)
     yield client
     for upload in client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()):
@@ -132,6 +138,20 @@ def test_one_object_and_those_that_a_pattern_or_a_prefix_means(store: Any, endpo
     assert [row["n"] for _, rows in items(loader(endpoint, key="in/", batch_size=9)) for row in rows] == [1, 2, 3, 4]
     options = loader(endpoint, key="in/a.csv", batch_size=9, options={"types": {"n": "string"}})
     assert [rows for _, rows in items(options)] == [[{"n": "1"}, {"n": "2"}]]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_every_form_is_read_that_is_written(store: Any, endpoint: str, form: str) -> None:
+    rows = [{"n": number, "t": f"t{number}"} for number in range(5)]
+    bloc = exporter(endpoint, key="o/{item}", format=form)
+    export(bloc, rows)
+    bloc.close(Ending.SUCCEEDED)
+    found = items(loader(endpoint, key="o/", format=form, batch_size=2))
+    assert [row for _, part in found for row in part] == rows
+    position, mark = found[1][0], loader(endpoint, key="o/", format=form, batch_size=2)
+    fingerprint = mark.fingerprint(position)
+    mark.resume(position, fingerprint)
+    assert items(mark) == found[1:]
 
 
 def test_reading_goes_on_where_it_was_while_the_object_is_the_same(store: Any, endpoint: str) -> None:

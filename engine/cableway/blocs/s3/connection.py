@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +97,7 @@ def connect(given: Any, settings: HttpSettings | None) -> Any:
     guard(text for text in (access.secret_access_key, access.session_token) if text)
     options: dict[str, Any] = {"s3": {"addressing_style": "path"}} if access.endpoint_url else {}
     with faults("the object store"):
-        return boto3.session.Session().client(
+        return boto3.session.Session(botocore_session=_session()).client(
             "s3",
             endpoint_url=access.endpoint_url,
             region_name=access.region,
@@ -162,6 +163,18 @@ def _vet(url: str, settings: HttpSettings | None) -> None:
     except OSError:
         raise UnavailableError(f"{target.host}: the object store's host has no address") from None
     AddressGuard(settings.allow if settings is not None else ()).vet(target.host, found, place_of("GET", target))
+
+
+def _session() -> Any:
+    session = _library("botocore.session").get_session()
+    session.register_component("data_loader", _descriptions())
+    return session
+
+
+@cache
+def _descriptions() -> Any:
+    """What boto3 reads about S3, read once: that takes longer than the rest of a client."""
+    return _library("botocore.loaders").create_loader()
 
 
 def _library(name: str) -> Any:
