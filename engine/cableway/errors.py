@@ -7,6 +7,7 @@ CablewayError                   base; caught at the process boundary only       
     SourceError                 the source raised or cannot be read
       SourceChangedError        the source is not what it was when it was read before
     SinkError                   an exporter could not write
+      SinkLostError             what it held for the whole run is gone
       FinalizeError             a bloc could not finish after the last item; what it held is not kept
     ItemsFailedError            more items failed than `max_errors` allows
     AccountingError             emitted items and ended items differ: a bug, never hidden
@@ -151,6 +152,13 @@ class SinkError(RunFailedError):
     code = "sink_error"
     title = "An exporter failed"
     retry = "policy"
+
+
+class SinkLostError(SinkError):
+    """What an exporter held for the whole run is gone, so that no later item can be kept: the attempt ends."""
+
+    code = "sink_lost"
+    title = "An exporter lost what it held"
 
 
 class FinalizeError(SinkError):
@@ -483,6 +491,10 @@ class ItemError(CablewayError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _item_error, (self.item_code, str(self), self.error_type, self.stack)
+
+
+ENDS_ATTEMPT = (LeaseLostError, ResourceError, SinkLostError)
+"""Errors of a unit with which the whole attempt ends: no item would fare better, and a later attempt works on all."""
 
 
 def _item_error(item_code: ItemErrorCode, message: str, error_type: str | None, stack: str | None) -> ItemError:

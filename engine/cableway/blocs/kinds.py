@@ -180,8 +180,14 @@ class LoaderBloc(Bloc):
 
         Not while that has an ``end_value``: such a run loads a stretch of its own and moves no cursor.
         """
-        incremental = getattr(config, "incremental", None)
-        return incremental is not None and getattr(incremental, "end_value", None) is None
+        incremental: Any = getattr(config, "incremental", None)
+        # As it is restored from a stored version it is a plain object.
+        end = (
+            incremental.get("end_value")
+            if isinstance(incremental, Mapping)
+            else getattr(incremental, "end_value", None)
+        )
+        return incremental is not None and end is None
 
     @property
     def batched(self) -> bool:

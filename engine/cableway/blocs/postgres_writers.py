@@ -23,7 +23,7 @@ from cableway.blocs.postgres_faults import said_anew
 from cableway.blocs.postgres_intake import Intake, despite_conflicts
 from cableway.blocs.postgres_ledger import END, Ledger
 from cableway.blocs.postgres_swap import Swap
-from cableway.errors import SinkError
+from cableway.errors import SinkError, SinkLostError
 
 Connect = Callable[[], Connection[Any]]
 Beginning = Literal["replace", "fail", "keep", "swap"]
@@ -110,7 +110,7 @@ class WholeRun:
 
     def write(self, key: str, table: Any) -> int:
         """Write under a savepoint, so that a bad item takes no other's rows with it."""
-        with self._turn, said_anew(self._target.where):
+        with self._turn, self._unless_lost(), said_anew(self._target.where):
             if self._done:
                 return 0
             connection = self._alive()
@@ -160,6 +160,16 @@ class WholeRun:
         failpoints.reach("before_commit")
         connection.commit()
         failpoints.reach("after_commit")
+
+    @contextmanager
+    def _unless_lost(self) -> Generator[None]:
+        """With the connection the transaction goes, and with that all that the run has written so far."""
+        try:
+            yield
+        except SinkError as error:
+            if self._connection is None or self._connection.closed:
+                raise SinkLostError(str(error)) from error
+            raise
 
     def _alive(self) -> Connection[Any]:
         if self._connection is None or self._connection.closed:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cableway.errors import ENDS_ATTEMPT
 from cableway.flow.observer import Observer, Outcome
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ class Completion(Observer):
 
     def __init__(self) -> None:
         self.complete = False
+        self._cut_short = False
+
+    def item_failed(
+        self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
+    ) -> None:
+        """What failed only because the attempt ends is not finished."""
+        if isinstance(error, ENDS_ATTEMPT):
+            self._cut_short = True
 
     def run_ended(self, event: FlowEnded) -> None:
         """Whether nothing was cut short."""
         cut_short = event.outcomes.get(Outcome.CANCELLED, 0) + event.outcomes.get(Outcome.LOST, 0)
-        self.complete = event.error is None and event.emitted > 0 and not cut_short
+        self.complete = event.error is None and event.emitted > 0 and not (cut_short or self._cut_short)
 
     def mark(self) -> Mark:
         """Where the cursor stands now."""
@@ -92,6 +101,14 @@ class CursorKeeper(Completion):
                 found[each] = None
         for item in children if found else ():
             self._own(item, tuple(found))
+
+    def item_failed(
+        self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
+    ) -> None:
+        """What failed only because the attempt ends is not finished."""
+        super().item_failed(item, stage, bloc, error, attempts, at_ns)
+        if isinstance(error, ENDS_ATTEMPT):
+            self._owners.pop(item, None)
 
     def item_ended(self, item: WorkItem, outcome: Outcome, at_ns: int) -> None:
         """One hold less; what was cut short is never finished."""

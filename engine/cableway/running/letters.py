@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway import failpoints
-from cableway.errors import CablewayError, ItemError, LeaseLostError, RecordError
+from cableway.errors import ENDS_ATTEMPT, CablewayError, ItemError, LeaseLostError, RecordError
 from cableway.flow.observer import Observer
 from cableway.redaction import redacted, redacted_json, redacted_piece
 from cableway.running.threads import in_thread
@@ -65,6 +65,8 @@ class DeadLetterBox(Observer):
         self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
     ) -> None:
         """Keep the unit as a letter until it is stored."""
+        if isinstance(error, ENDS_ATTEMPT):
+            return  # the next attempt works on it
         if len(self._letters) >= KEPT_AT_MOST:
             self.left_out += 1
             return

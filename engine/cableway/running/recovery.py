@@ -38,6 +38,7 @@ class Recovered:
     ) -> None:
         by_bloc = {name: frozenset(found) for name, found in keys.items()}
         self.dead = frozenset(dead)
+        self._failed = {source_of(item_id) for _, _, item_id in self.dead}
         self._order = _Orders()
         ledgers = [_Ledger(found) for found in by_bloc.values()]
         self._ledgers = ledgers if finishes and all(found for found in by_bloc.values()) else []
@@ -58,8 +59,9 @@ class Recovered:
             self._order.came(item_id)
             for cuts in self._cuts.values():
                 cuts.came(item_id)
-        # Each of them has to see every item.
-        return bool(self._ledgers) and all([ledger.has(item_id) for ledger in self._ledgers])  # noqa: C419
+        # Each of them has to see every item. One that failed comes in to be counted as failed once more.
+        there = [ledger.has(item_id) for ledger in self._ledgers]
+        return bool(there) and all(there) and item_id not in self._failed
 
 
 class _Orders:

@@ -102,6 +102,7 @@ class Upkeep:
             return
         if not line.over and not exactness.by_item and ended and None not in ended.values():
             line.adopt(next(iter(ended.values())) or "")
+        verdict.passed_over = lambda: gate.passed_over
         verdict.carried = line.counts
         gate.closed = line.over
         if not line.over:

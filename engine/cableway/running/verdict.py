@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cableway.errors import (
+    ENDS_ATTEMPT,
     AccountingError,
     BadRowError,
     CredentialsError,
     DefinitionError,
     ItemsFailedError,
-    LeaseLostError,
     ResourceError,
     RunFailedError,
     SourceError,
@@ -20,7 +20,7 @@ from cableway.flow.observer import FlowEnded, Observer, Outcome
 from cableway.running.report import lack_of, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cableway.items import WorkItem
     from cableway.running.stopping import Stop
@@ -53,6 +53,8 @@ class Verdict(Observer):
         self._source: Failure | None = None
         self.carried: Mapping[str, int] = {}
         """What earlier attempts have counted below the cursor from which this one goes on."""
+        self.passed_over: Callable[[], int] = int
+        """How many source items beyond that were found finished."""
 
     def item_failed(
         self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
@@ -61,7 +63,7 @@ class Verdict(Observer):
 
         A destination that shuts us out ends the attempt, and so does a disk that is full: no item would fare better.
         """
-        if isinstance(error, LeaseLostError | ResourceError):
+        if isinstance(error, ENDS_ATTEMPT):
             self._stop.ask(error)
         failure = Failure(stage, bloc, item.job_id, error)
         self._first = self._first or failure
@@ -70,8 +72,10 @@ class Verdict(Observer):
 
     def run_ended(self, event: FlowEnded) -> None:
         """Keep the flow's own account, and add what earlier attempts have counted."""
-        self.emitted = event.emitted + self.carried.get("emitted", 0)
+        passed_over = self.passed_over()
+        self.emitted = event.emitted + self.carried.get("emitted", 0) + passed_over
         self.outcomes.update(event.outcomes)
+        self.outcomes[Outcome.SUCCEEDED] += passed_over
         for outcome in Outcome:
             self.outcomes[outcome] += self.carried.get(outcome.value, 0)
 
