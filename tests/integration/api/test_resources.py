@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -368,10 +370,30 @@ def test_the_page_for_people_loads_nothing(client: httpx.Client) -> None:
     "path", ["//blocs", "/blocs//", "/%2e%2e/blocs", "/blocs;x=1", "/blocs/%2e%2e/runs", "/../blocs"]
 )
 def test_odd_paths(shared: Api, path: str) -> None:
-    import http.client
-
     connection = http.client.HTTPConnection(*shared.url.removeprefix("http://").split(":"))  # type: ignore[arg-type]
     connection.request("GET", path)
     response = connection.getresponse()
     assert response.status in {400, 404}
     connection.close()
+
+
+@pytest.mark.fault("E22")
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: -5\r\n",
+        b"Host: elsewhere\r\n",
+        b"X-Odd: a\x00b\r\n",
+        b"Transfer-Encoding: gzip, chunked, identity\r\n",
+    ],
+)
+def test_requests_that_have_two_readings(shared: Api, head: bytes) -> None:
+    host, port = shared.url.removeprefix("http://").split(":")
+    start = b"POST /blocs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(start + head + b"\r\n0\r\n\r\nGET /runs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert answer.count(b"HTTP/1.1 ") == 1
