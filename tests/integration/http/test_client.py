@@ -20,7 +20,7 @@ from cableway.blocs.http.addresses import parsed
 from cableway.blocs.http.client import Client
 from cableway.blocs.http.message import Reply, Request
 from cableway.blocs.http.options import HttpOptions
-from cableway.errors import AddressRefusedError, HttpError
+from cableway.errors import AddressRefusedError, HttpError, SettingsError
 from cableway.settings import HttpSettings
 from tests.fixtures.web import Answer, Asked, Web, as_json, web
 from tests.integration.http.conftest import HERE
@@ -106,6 +106,13 @@ async def test_a_proxy_that_is_set_is_used_and_gets_no_inner_address() -> None:
         settings = HttpSettings(proxy=proxy.url().rstrip("/"))
         assert (await sent("http://a.example/x", settings=settings)).json() == "http://a.example/x"
         assert isinstance(await failure("http://169.254.169.254/", settings=settings), AddressRefusedError)
+
+
+@pytest.mark.parametrize("proxy", ["nonsense", "ftp://u:canary@a.example", "http://[::"])
+async def test_a_proxy_that_is_none_is_said_without_it(proxy: str) -> None:
+    with pytest.raises(SettingsError, match="CABLEWAY_HTTP_PROXY") as caught:
+        await sent("http://a.example/", settings=HttpSettings(proxy=proxy))
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.fault("F7")

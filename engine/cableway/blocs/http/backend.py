@@ -13,6 +13,7 @@ import httpcore
 
 from cableway.blocs.http.addresses import AddressGuard
 from cableway.blocs.http.stream import LoopStream
+from cableway.errors import Fault, SettingsError
 
 if TYPE_CHECKING:
     import ssl
@@ -141,7 +142,12 @@ def _origin(url: httpcore.URL) -> tuple[bytes, bytes, int]:
 def _proxy(url: str) -> httpcore.Proxy:
     import httpx
 
-    given = httpx.Proxy(url)
+    try:
+        given = httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL):
+        # What httpx says holds the URL, and that may hold a password.
+        message = "CABLEWAY_HTTP_PROXY is no proxy that can be used; write http://host:port"
+        raise SettingsError(message, [Fault("/CABLEWAY_HTTP_PROXY", "invalid", message)]) from None
     return httpcore.Proxy(
         url=httpcore.URL(
             scheme=given.url.raw_scheme, host=given.url.raw_host, port=given.url.port, target=given.url.raw_path
