@@ -97,7 +97,7 @@ def sql_faults(module: Module) -> Iterator[str]:
         return
     skipped = docstrings(module.tree)
     if "blocs" in module.path.parts:
-        skipped |= composed(module.tree)
+        skipped |= composed(module.tree) | examples(module.tree)
     for node in ast.walk(module.tree):
         match node:
             case ast.Constant(value=str(text)) if id(node) not in skipped and SQL.match(text):
@@ -115,6 +115,16 @@ def composed(tree: ast.Module) -> set[int]:
     """Identities of the plain strings given to ``SQL(...)``; an f-string is not plain."""
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "SQL")
     return {id(argument) for call in calls for argument in call.args}
+
+
+def examples(tree: ast.Module) -> set[int]:
+    """Identities of the strings in a class's ``example``: what a user may write in a config."""
+    configs = (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "example"
+    )
+    return {id(inner) for config in configs if config is not None for inner in ast.walk(config)}
 
 
 def called(call: ast.Call) -> str:

@@ -206,7 +206,7 @@ def type_faults(types: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     """What is wrong with the ``types`` of a config."""
     for column, name in types.items():
         if reason := type_fault(name):
-            yield "types", f"column {column!r}: {reason}"
+            yield f"types/{column.replace('~', '~0').replace('/', '~1')}", reason
 
 
 def joined(tables: Sequence[Any], path: str) -> Any:

@@ -98,11 +98,8 @@ class SqlLoaderBloc(LoaderBloc):
         every = [path for paths in tables.values() for path in paths]
         self._connection = session(memory_limit=self.config.memory_limit, threads=self.config.threads, files=every)
         for name, paths in tables.items():
-            listed = ", ".join(_quoted(path) for path in paths)
-            reader = _READERS[_ending(paths[0])]
             with self._asking():
-                # A view takes no parameters; the name is letters, and the paths are quoted.
-                self._connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {reader}([{listed}])')  # noqa: S608
+                self._connection.table_function(_READERS[_ending(paths[0])], [paths]).create_view(name)
 
     def load(self, context: RunContext) -> Any:
         """An Arrow table, or with ``batch_size`` an iterator of positions with tables.
@@ -171,7 +168,3 @@ def _ending_fault(path: str) -> str | None:
     if _ending(path) in _READERS:
         return None
     return f"ends like no kind of file that is known here: {', '.join(_READERS)}, and .gz or .zst behind them"
-
-
-def _quoted(path: str) -> str:
-    return "'" + path.replace("'", "''") + "'"

@@ -71,7 +71,7 @@ def test_a_built_in_name_cannot_be_taken(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_config_is_judged_field_by_field() -> None:
     definition = BlocDefinition(
-        name="flights", bloc_type="csv_loader", config={"batch_size": 0, "sep": ";", "types": {"a": "int"}}
+        name="flights", bloc_type="csv_loader", config={"batch_size": 0, "sep": ";", "types": {"a": 5}}
     )
     with pytest.raises(DefinitionError) as caught:
         Catalog().build(definition, checked=False)

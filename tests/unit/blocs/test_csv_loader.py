@@ -191,7 +191,7 @@ def test_files_stay_below_the_root(tmp_path: Path) -> None:
         if allowed:
             assert load(bloc).num_rows == 1
         else:
-            with pytest.raises(SourceError, match="lies outside of|leads out of"):
+            with pytest.raises(SourceError, match=r"lies outside of|leads out of"):
                 load(bloc)
 
 
