@@ -53,6 +53,7 @@ from cableway.stored.bloc_types import Publication
 from cableway.stored.blocs import ChangedBloc
 from cableway.stored.changes import TriggerChange, noting
 from cableway.stored.limits import LimitRow
+from cableway.stored.lines import LineRow, open_epoch, read_lines
 from cableway.stored.names import only
 from cableway.stored.ticks import TickRow, read_ticks
 from cableway.stored.versions import SavedVersion, Signature
@@ -404,6 +405,18 @@ class DatabaseStorage:
     def cancel_run(self, run_id: str, *, by: str | None = None) -> RunState:
         """As `cableway.runs.cancel_run`."""
         return cancel_run(self.session, run_id, by=by)
+
+    def list_lines(self, pipeline: str) -> tuple[LineRow, ...]:
+        """How far the sources of *pipeline* were read, the newest line of each loader first."""
+        return self.session.drive(read_lines(pipeline))
+
+    def set_state(self, pipeline: str, last: Any, *, loader: str | None = None) -> LineRow:
+        """Let the next run of *pipeline* load from the value *last* of its cursor field on; None: everything.
+
+        *loader* is needed where several keep a cursor. Raise `UnknownNameError` where none does, or not that one.
+        """
+        state = {} if last is None else {"last": last}
+        return self.session.drive(open_epoch(pipeline, state, loader=loader))
 
     def set_limit(
         self, name: str, *, concurrency: int | None = None, rate: float | None = None, period_s: float = 1.0

@@ -12,6 +12,7 @@ from cableway_handlers.cli import (
     run_commands,
     scheduler_commands,
     service_commands,
+    state_commands,
 )
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ for commands in (
     key_commands,
     scheduler_commands,
     hook_commands,
+    state_commands,
     service_commands,
 ):
     commands.add_to(app)

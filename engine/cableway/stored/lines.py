@@ -1,0 +1,90 @@
+"""The lines of cursors, as people see and move them: how far each source of a pipeline was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cableway.definition import JsonObject, PipelineDefinition
+from cableway.errors import UnknownNameError
+from cableway.store.executor import Step, Steps
+from cableway.store.ids import new_id
+from cableway.store.reading import read_version
+from cableway.store.storable import storable_json, storable_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineRow:
+    """One line of a pipeline's loader. The newest of a loader is the one that its runs are on."""
+
+    loader: str
+    epoch: int
+    """Counts the lines of the loader; setting or resetting its state begins the next."""
+    line: str
+    lap: int
+    """How often the source was begun anew on this line."""
+    last: Any
+    """The highest value of the cursor field that was seen; None: there was none yet."""
+    state: JsonObject
+    """What the next lap begins with."""
+    complete: bool
+    """Whether the last lap came to its end."""
+    held: bool
+    """Whether a run is at work on it now."""
+    run_id: str | None
+    """The run that moved it last."""
+    updated_at: datetime
+
+
+def read_lines(pipeline: str) -> Steps[tuple[LineRow, ...]]:
+    """The lines of *pipeline*'s loaders, the newest of each first. Raise `UnknownPipelineError`."""
+    yield from read_version(pipeline)
+    rows = yield Step("show_lines", {"pipeline": storable_text(pipeline)})
+    return tuple(_line(row) for row in rows)
+
+
+def open_epoch(pipeline: str, state: JsonObject, *, loader: str | None = None) -> Steps[LineRow]:
+    """Let the runs of *pipeline* that begin from now on go on from *state*; empty: from the beginning.
+
+    *loader* is needed where several keep a cursor. Raise `UnknownNameError` where none does, or not that one.
+    """
+    definition = (yield from read_version(pipeline)).definition
+    chosen = _loader(definition, loader)
+    values = {"pipeline": pipeline, "loader": chosen, "line": new_id()}
+    made = yield Step("open_epoch", {**values, "position": storable_json({"state": state})})
+    lines = yield from read_lines(pipeline)
+    epoch = made[0]["epoch"] if made else None
+    return next(line for line in lines if line.loader == chosen and epoch in {None, line.epoch})
+
+
+def _loader(definition: PipelineDefinition, wanted: str | None) -> str:
+    keeping = [bloc.name for bloc in definition.stages[0].blocs if bloc.config.get("incremental")]
+    if wanted is None and len(keeping) == 1:
+        return keeping[0]
+    if wanted in keeping:
+        return wanted
+    known = ", ".join(keeping) or "none; give a loader of the first stage 'incremental'"
+    raise UnknownNameError(f"which loader of pipeline {definition.name!r}? These keep a cursor: {known}")
+
+
+def _line(row: dict[str, Any]) -> LineRow:
+    cursor: JsonObject = row["cursor"]
+    complete = bool(cursor.get("complete"))
+    state = cursor.get("reached" if complete else "state") or {}
+    return LineRow(
+        loader=row["loader"],
+        epoch=row["epoch"],
+        line=row["line"],
+        lap=int(cursor.get("lap", 0)),
+        last=_plain(state.get("last")),
+        state=state,
+        complete=complete,
+        held=bool(row["held"]),
+        run_id=row["run_id"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _plain(value: Any) -> Any:
+    return next(iter(value.values())) if isinstance(value, dict) else value
