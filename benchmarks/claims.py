@@ -45,6 +45,8 @@ PIPELINE = {
     "stages": [{"name": "only", "blocs": [{"name": "nothing", "bloc_type": "pass_through"}]}],
     "settings": {"overlap": "allow"},
 }
+Ran = tuple[int, float, float]
+"""How often a process won, and when it began and ended."""
 CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -96,8 +98,7 @@ def recorded(url: str, count: int) -> list[str]:
 
 def more_than_one_attempt(url: str) -> int:
     with psycopg.connect(url) as connection:
-        counted = connection.execute("SELECT count(*) - count(DISTINCT run_id) FROM cableway.attempts").fetchone()
-    assert counted is not None
+        (counted,) = connection.execute("SELECT count(*) - count(DISTINCT run_id) FROM cableway.attempts").fetchall()
     doubles: int = counted[0]
     return doubles
 
@@ -105,12 +106,12 @@ def more_than_one_attempt(url: str) -> int:
 class Race:
     """What came of a race: how often somebody won, and how long it took from the first one's start to the last end."""
 
-    def __init__(self, results: list[tuple[int, float, float]]) -> None:
+    def __init__(self, results: list[Ran]) -> None:
         self.won = sum(won for won, _, _ in results)
         self.seconds = max(ended for _, _, ended in results) - min(began for _, began, _ in results)
 
 
-def raced(url: str, work: Callable[..., int], things: list[Any]) -> Race:
+def raced(url: str, work: Callable[..., Ran], things: list[Any]) -> Race:
     """Let all processes *work* on *things* at the same time."""
     barrier = CONTEXT.Barrier(PROCESSES)
     taken = CONTEXT.Array("b", len(things), lock=False)
@@ -128,12 +129,12 @@ def raced(url: str, work: Callable[..., int], things: list[Any]) -> Race:
 
 
 def runner(
-    url: str, work: Callable[..., int], things: list[Any], number: int, barrier: Barrier, taken: Any, results: Any
+    url: str, work: Callable[..., Ran], things: list[Any], number: int, barrier: Barrier, taken: Any, results: Any
 ) -> None:
     results.put(work(url, things, number, barrier, taken))
 
 
-def claim_any(url: str, runs: list[str], number: int, barrier: Barrier, taken: Any) -> tuple[int, float, float]:
+def claim_any(url: str, runs: list[str], number: int, barrier: Barrier, taken: Any) -> Ran:
     """Claim runs that nobody is known to have, in an order of one's own."""
     order = list(range(len(runs)))
     random.Random(number).shuffle(order)
@@ -150,7 +151,7 @@ def claim_any(url: str, runs: list[str], number: int, barrier: Barrier, taken: A
     return won, began, ended
 
 
-def claim_in_step(url: str, runs: list[str], number: int, barrier: Barrier, taken: Any) -> tuple[int, float, float]:
+def claim_in_step(url: str, runs: list[str], number: int, barrier: Barrier, taken: Any) -> Ran:
     """Claim each run at the same moment as all others."""
     del number, taken
     won = 0
@@ -164,7 +165,7 @@ def claim_in_step(url: str, runs: list[str], number: int, barrier: Barrier, take
     return won, began, ended
 
 
-def update_rows(url: str, rows: list[int], number: int, barrier: Barrier, taken: Any) -> tuple[int, float, float]:
+def update_rows(url: str, rows: list[int], number: int, barrier: Barrier, taken: Any) -> Ran:
     """Update one's share of the rows, one commit each."""
     del taken
     mine = rows[number::PROCESSES]

@@ -131,7 +131,7 @@ class _Version:
 
     def _row_facts(self) -> dict[str, Any]:
         settings = self.settings
-        backoff = settings.get("backoff") or {}
+        backoff: Mapping[str, Any] = settings.get("backoff") or {}
         return {
             "version": self.number,
             "lease_ttl_s": settings["lease_ttl_s"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -432,7 +432,7 @@ def after_hand_back(state: RunState, *, expired: bool) -> RunState:
 
 @pytest.mark.parametrize("act", ["claim", "cancel", "hand_back"])
 def test_what_others_do_to_a_run_in_any_state(keeper: Keeper, store: RunStore, act: str) -> None:
-    acts = {
+    acts: dict[str, tuple[Callable[[str], object], Callable[..., RunState]]] = {
         "claim": (keeper.open().claim, after_claim),
         "cancel": (keeper.cancel, after_cancel),
         "hand_back": (store.hand_back, after_hand_back),

@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from cableway.errors import CablewayError, LeaseLostError, UnavailableError, UnknownNameError
@@ -78,9 +77,9 @@ class _SharedLimit:
     """One limit. Everything but the drawing happens on the loop."""
 
     def __init__(self, name: str, draw: Callable[[str, int, int, int], Drawn]) -> None:
-        self._draw = partial(draw, name)
+        self._draw = draw
         self._name = name
-        self._slots = self._in_use = self._starts = 0
+        self._slots, self._in_use, self._starts = 0, 0, 0
         self._any_start = False
         self._per_s = 0.0
         self._drawn_at = 0.0
@@ -160,7 +159,7 @@ class _SharedLimit:
         starts = 0 if self._any_start else max(waiting, round(self._per_s * BLOCK_S)) - max(0, self._starts)
         if not waiting:
             starts = 0
-        drawn = await in_thread(self._draw, self._in_use + waiting, self._in_use, max(0, starts))
+        drawn: Drawn = await in_thread(self._draw, self._name, self._in_use + waiting, self._in_use, max(0, starts))
         self._slots = drawn.slots
         self._per_s = drawn.per_s
         self._any_start = drawn.starts is None

@@ -7,4 +7,14 @@ from cableway_handlers.launch.protocol import Launch, Launcher, LaunchError, Lau
 from cableway_handlers.launch.sweep import Sweep, Swept
 from cableway_handlers.launch.sweep_loop import SweepLoop
 
-__all__ = ["Launch", "LaunchError", "LaunchState", "LaunchStatus", "Launcher", "LocalLauncher", "Sweep", "SweepLoop", "Swept"]
+__all__ = [
+    "Launch",
+    "LaunchError",
+    "LaunchState",
+    "LaunchStatus",
+    "Launcher",
+    "LocalLauncher",
+    "Sweep",
+    "SweepLoop",
+    "Swept",
+]

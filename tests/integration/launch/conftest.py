@@ -29,7 +29,8 @@ class Town:
     store: PostgresRunStore
 
     def define(self, name: str = "flights", **settings: Any) -> None:
-        store_version(self.session, replace(pipeline(name), settings=RunSettings(**{"lease_ttl_s": 60, **settings})))
+        facts: dict[str, Any] = {"lease_ttl_s": 60, **settings}
+        store_version(self.session, replace(pipeline(name), settings=RunSettings(**facts)))
 
     def record(self, name: str = "flights", **facts: Any) -> str:
         return record_run(self.session, RunRequest(pipeline=name, **facts)).run_id

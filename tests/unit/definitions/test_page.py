@@ -19,6 +19,8 @@ PAGE = (Path(__file__).parents[3] / "docs/pipelines.md").read_text(encoding="utf
 BLOCKS = re.findall(r"^```(yaml|json|toml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 PARTS = [text for _, text in BLOCKS if text.startswith("# part\n")]
 FAULTY = [text for _, text in BLOCKS if text.startswith("# faults: ")]
+RUNS = (Path(__file__).parents[3] / "docs/runs.md").read_text(encoding="utf-8")
+PARTS_ON_RUNS = re.findall(r"^```yaml\n(# part\n.*?)^```$", RUNS, re.MULTILINE | re.DOTALL)
 WHOLE = [(kind, text) for kind, text in BLOCKS if text not in {*PARTS, *FAULTY}]
 BASE = pipeline(
     parameters={"day": {"required": True}},
@@ -40,6 +42,11 @@ def test_a_whole_document_is_right(tmp_path: Path, kind: str, text: str) -> None
 @pytest.mark.parametrize("text", PARTS)
 def test_a_part_fits_into_a_document(tmp_path: Path, text: str) -> None:
     check({**BASE, **document_of(tmp_path, text)})
+
+
+@pytest.mark.parametrize("text", PARTS_ON_RUNS)
+def test_a_part_on_the_page_of_runs_fits_into_a_document(tmp_path: Path, text: str) -> None:
+    check({**BASE, "parameters": {"customer": {"required": True}}, **document_of(tmp_path, text)})
 
 
 @pytest.mark.parametrize("text", FAULTY)
