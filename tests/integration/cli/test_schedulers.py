@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,6 @@ import pytest
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from tests.unit.cli.conftest import Command
-
-COMMAND = [sys.executable, "-c", "import sys; from cableway_handlers.cli import main; sys.exit(main())"]
 
 
 @pytest.fixture
@@ -99,27 +94,11 @@ def test_a_run_can_be_had_now_and_for_times_gone_by(cableway: Command, storage: 
     assert len(storage.list_runs()) == 3
 
 
-def test_the_scheduler_runs_until_it_is_told_to_end(cableway: Command, storage: DatabaseStorage, database: str) -> None:
+def test_the_scheduler_runs_in_the_background_until_it_is_told_to_end(
+    cableway: Command, storage: DatabaseStorage
+) -> None:
     make_due(storage)
-    variables = {**os.environ, "DATABASE_URL": database}
-    names = ["--scheduler-names", "nightly"]
-    process = subprocess.Popen([*COMMAND, "scheduler", *names], env=variables, stderr=subprocess.PIPE, text=True)
-    with process:
-        try:
-            deadline = time.monotonic() + 40
-            while not any(row.ended_at for row in storage.list_runs()):
-                assert time.monotonic() < deadline
-                threading.Event().wait(0.05)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-        finally:
-            process.kill()
-    assert [row.state for row in storage.list_runs()] == ["succeeded"]
-
-
-def test_it_can_go_on_in_the_background(cableway: Command, storage: DatabaseStorage) -> None:
-    make_due(storage)
-    assert cableway("scheduler", "--background", "--env", "SOURCE=prod") == 0, cableway.err
+    assert cableway("scheduler", "--background", "--env", "SOURCE=prod", "--scheduler-names", "nightly") == 0
     pid = int(cableway.out)
     try:
         assert os.getsid(pid) == pid, "it has a session of its own"
@@ -129,10 +108,10 @@ def test_it_can_go_on_in_the_background(cableway: Command, storage: DatabaseStor
             assert time.monotonic() < deadline
             threading.Event().wait(0.05)
     finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        with suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+        os.kill(pid, signal.SIGTERM)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert [row.state for row in storage.list_runs()] == ["succeeded"]
     assert "the scheduler runs" in (Path(".cableway") / "scheduler.out").read_text()
 
 
