@@ -93,4 +93,7 @@ class ParquetEncoder:
     def _flush(self) -> None:
         held, self._held = self._held, []
         if held:
-            self._writer.write_table(library("pyarrow").concat_tables(held), row_group_size=self._rows)
+            pa = library("pyarrow")
+            self._writer.write_table(pa.concat_tables(held), row_group_size=self._rows)
+            held.clear()
+            pa.default_memory_pool().release_unused()  # what encoding took would be kept for the next group
