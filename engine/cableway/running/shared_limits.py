@@ -79,10 +79,11 @@ class _SharedLimit:
     def __init__(self, name: str, draw: Callable[[str, int, int, int], Drawn]) -> None:
         self._draw = draw
         self._name = name
-        self._slots, self._in_use, self._starts = 0, 0, 0
-        self._any_start = False
-        self._per_s = 0.0
-        self._drawn_at = 0.0
+        self._slots: int = 0
+        self._in_use: int = 0
+        self._starts: int = 0
+        self._any_start: bool = False
+        self._per_s: float = 0.0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._changed = asyncio.Event()
         self._drawing: asyncio.Task[None] | None = None

@@ -9,12 +9,17 @@ from cableway.store.statements import Queries, names
 from cableway.store.versions import SCHEMA_NUMBER
 
 STORE = Path(__file__).parents[3] / "engine" / "cableway" / "store"
-NAMED = re.compile(r"""(?:rows|row|_write|Step)\(\s*"([a-z_]+)\"""")
+NAMED = re.compile(r"""\b(?:rows|row|_write|Step|ask|Ear)\((?:[\w.]+, )?\s*"([a-z_]+)\"""")
 
 
 def used() -> set[str]:
     engine, handlers = STORE.parent, STORE.parents[2] / "handlers"
-    files = [*engine.glob("*.py"), *engine.glob("store*/*.py"), *handlers.rglob("*.py")]
+    files = [
+        *engine.glob("*.py"),
+        *engine.glob("store*/*.py"),
+        *engine.glob("blocs/postgres_*.py"),
+        *handlers.rglob("*.py"),
+    ]
     return {name for file in files for name in NAMED.findall(file.read_text())}
 
 
@@ -25,7 +30,7 @@ def test_every_statement_is_used_and_every_name_has_one() -> None:
 def test_a_strange_schema_is_quoted() -> None:
     queries = Queries("a\"b'%s; DROP TABLE x;--")
     text = queries["claim"].decode()
-    assert text.count('"a""b\'%%s; DROP TABLE x;--".runs') == 2
+    assert text.count('"a""b\'%%s; DROP TABLE x;--".runs') == 4
     assert "nextval('\"a\"\"b''%%s; DROP TABLE x;--\".lease_tokens')" in text
     assert queries["claim"] is queries["claim"]
 
