@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,21 @@ from tests.unit.blocs.contexts import context_of
 Items = list[tuple[str, Any]]
 
 
+MADE: list[CsvLoaderBloc] = []
+
+
 def loader(path: Path | str, **config: Any) -> CsvLoaderBloc:
-    return CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(path), **config))
+    bloc = CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(path), **config))
+    MADE.append(bloc)
+    return bloc
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Every loader that a test made lets go of its files."""
+    yield
+    while MADE:
+        MADE.pop().close(Ending.SUCCEEDED)
 
 
 def load(bloc: CsvLoaderBloc) -> Any:

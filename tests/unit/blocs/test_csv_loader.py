@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,21 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
+MADE: list[CsvLoaderBloc] = []
+
+
 def loader(path: Path | str, **config: Any) -> CsvLoaderBloc:
-    return CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(path), **config))
+    bloc = CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(path), **config))
+    MADE.append(bloc)
+    return bloc
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Every loader that a test made lets go of its files."""
+    yield
+    while MADE:
+        MADE.pop().close(Ending.SUCCEEDED)
 
 
 def load(bloc: CsvLoaderBloc) -> Any:
