@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cableway.blocs import Ending
 from cableway.errors import LeaseLostError, SinkError, UnavailableError
-from cableway.runs import RunRequest, record_run, record_run_async
+from cableway.runs import RunRequest, cancel_run, record_run, record_run_async
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage, TriggerChange
 from cableway.store.connect import connect, connect_async
@@ -30,10 +30,12 @@ from cableway.store.postgres import PostgresRunStore
 from cableway.store.reading import read_dead_letters, read_run, read_spans
 from cableway.store.session import Session
 from cableway.stored.watching import TriggerWatch
+from cableway_handlers.launch import Sweep, SweepLoop
 from tests.fixtures.pgbouncer import PgBouncer, running_pgbouncer
 from tests.fixtures.postgres import Postgres
 from tests.fixtures.state import pipeline, store_version
 from tests.integration.blocs.conftest import Exporter
+from tests.integration.launch.launchers import Pretender
 from tests.integration.store.conftest import STAGES
 
 SUCCESS = RunResult(state=RunState.SUCCEEDED, exit_code=0, counts={"emitted": 1, "succeeded": 1})
@@ -262,3 +264,15 @@ def test_an_exporter_writes_once_and_shuts_out_an_older_attempt(state: DatabaseS
     with closing(connect(state)) as connection:
         found = connection.execute("SELECT n FROM public.numbers ORDER BY n").fetchall()
     assert [row["n"] for row in found] == [1, 2, 4]
+
+
+def test_runs_are_swept_by_the_interval_where_nothing_can_be_heard(state: DatabaseSettings) -> None:
+    launcher = Pretender()
+    loop = SweepLoop(Sweep(state, launcher), interval_s=0.2)
+    with closing(Session(state)) as session, closing(loop):
+        store_version(session, pipeline())
+        loop.start()
+        run_id = record_run(session, RunRequest(pipeline="flights", overlap="replace")).run_id
+        assert launcher.launched.acquire(timeout=20)
+        assert launcher.names == [f"r-{run_id}-1"]
+        assert cancel_run(session, run_id) is RunState.CANCELLED
