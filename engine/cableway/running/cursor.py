@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from cableway.items import WorkItem
 
 
+_SUCCEEDED = Outcome.SUCCEEDED
+_CUT_SHORT = frozenset({Outcome.CANCELLED, Outcome.LOST})
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """How far it is: where to go on (None: nothing was read yet), and what was counted below that."""
@@ -62,8 +66,9 @@ class _SourceItem:
         self.position = position
         self.before = before
         self.after: _SourceItem | None = None
-        self.holds = 1
-        self.emitted = self.failed = self.skipped = 0
+        self.holds = 2  # of the item itself, and of being the newest
+        self.emitted = 1
+        self.failed = self.skipped = 0
 
 
 class CursorKeeper(Completion):
@@ -73,6 +78,7 @@ class CursorKeeper(Completion):
         super().__init__()
         self._first = first
         self._base = self._newest = self._last = _SourceItem("", None)
+        self._base.emitted = 0
         self._owners: dict[WorkItem, _SourceItem | tuple[_SourceItem, ...]] = {}
 
     def mark(self) -> Mark:
@@ -86,13 +92,12 @@ class CursorKeeper(Completion):
         self, parents: Sequence[WorkItem], children: Sequence[WorkItem], stage: str, how: Derivation
     ) -> None:
         """A new source item, or more of those that are open."""
-        if how == "fan_out" and stage == self._first:
-            item = children[0]
-            self._came(item.job_id)
-            owner = self._newest
-            owner.holds += 1
-            owner.emitted += 1
-            self._owners[item] = owner
+        if stage == self._first and how == "fan_out":
+            item, previous, last = children[0], self._newest, self._last
+            self._owners[item] = self._newest = self._last = last.after = _SourceItem(item.job_id, last)
+            previous.holds -= 1
+            if not previous.holds:
+                self._unlink(previous)
             return
         found: dict[_SourceItem, None] = {}
         for parent in parents:
@@ -113,9 +118,14 @@ class CursorKeeper(Completion):
     def item_ended(self, item: WorkItem, outcome: Outcome, at_ns: int) -> None:
         """One hold less; what was cut short is never finished."""
         known = self._owners.pop(item, None)
-        if known is None or outcome is Outcome.CANCELLED or outcome is Outcome.LOST:
-            return
-        owners = (known,) if isinstance(known, _SourceItem) else known
+        if type(known) is _SourceItem and outcome is _SUCCEEDED:
+            known.holds -= 1
+            if not known.holds:
+                self._unlink(known)
+        elif known is not None and outcome not in _CUT_SHORT:
+            self._end((known,) if isinstance(known, _SourceItem) else known, outcome)
+
+    def _end(self, owners: tuple[_SourceItem, ...], outcome: Outcome) -> None:
         if outcome is Outcome.FAILED:
             owners[-1].failed += 1
         elif outcome is Outcome.SKIPPED:
@@ -124,15 +134,6 @@ class CursorKeeper(Completion):
             owner.holds -= 1
             if not owner.holds:
                 self._unlink(owner)
-
-    def _came(self, position: str) -> None:
-        newest = self._newest
-        self._newest = _SourceItem(position, self._last)
-        self._last.after = self._newest
-        self._last = self._newest
-        newest.holds -= 1
-        if not newest.holds and newest is not self._base:
-            self._unlink(newest)
 
     def _own(self, item: WorkItem, owners: tuple[_SourceItem, ...]) -> None:
         """*item* belongs to *owners*, and is counted with the last of them."""

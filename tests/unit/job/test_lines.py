@@ -102,6 +102,10 @@ def pipelines(draw: st.DrawFn) -> PipelineDefinition:
 def test_attempts_that_die_anywhere_leave_what_one_would(
     definition: PipelineDefinition, deaths: list[int], count: int
 ) -> None:
+    leaves_what_one_would(definition, deaths, count)
+
+
+def leaves_what_one_would(definition: PipelineDefinition, deaths: list[int], count: int) -> None:
     World.clear(list(range(count)))
     ran = Store().run(definition, *deaths)
     assert ran.result is not None
@@ -111,6 +115,16 @@ def test_attempts_that_die_anywhere_leave_what_one_would(
             if exporter.bloc_type == "kept":
                 wanted = [sum(range(count))] if exporter.name == "summed" else list(range(count))
                 assert Counter(World.rows(exporter.name)) == Counter(wanted), exporter.name
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@settings(max_examples=3000, suppress_health_check=[*HealthCheck], deadline=None)
+@given(pipelines(), st.lists(st.integers(0, 14), max_size=4), st.integers(1, 9))
+def test_thousands_of_attempts_that_die_leave_what_one_would(
+    definition: PipelineDefinition, deaths: list[int], count: int
+) -> None:
+    leaves_what_one_would(definition, deaths, count)
 
 
 @pytest.mark.promise("P17")
