@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from cableway.blocs.kinds import Commits, Ending, ExporterBloc, LinePlace, Resources, Written
+from cableway.blocs.postgres_dsn import database_of
 from cableway.blocs.tables import library, to_arrow
 from cableway.context import RunContext
 from cableway.errors import CablewayError, DefinitionError, SettingsError, SinkError
@@ -129,7 +130,7 @@ class PostgresExporterBloc(ExporterBloc):
                 f"bloc {self.name!r}: the schema {self.config.schema!r} holds Cableway's own tables; choose another"
             )
         self._state = resources.database
-        self._database = self._own_database() or resources.database
+        self._database = database_of(self.name, self.config.dsn, resources.database)
         self._place = resources.place
         if self._place.replay and self.commits(self.config) == "run" and not self.config.key:
             raise DefinitionError(
@@ -243,24 +244,12 @@ class PostgresExporterBloc(ExporterBloc):
 
         from cableway.store.connect import connect
 
-        database = self._database or self._own_database()
+        database = self._database or database_of(self.name, self.config.dsn, None)
         if database is None:
             raise SettingsError(f"bloc {self.name!r} has no database to write to: give it a 'dsn', or set DATABASE_URL")
         connection = connect(database)
         connection.execute(SQL("SELECT set_config('application_name', %s, false)"), (ledger.application_name,))
         return connection
-
-    def _own_database(self) -> DatabaseSettings | None:
-        if self.config.dsn is None:
-            return None
-        from cableway.settings import DatabaseSettings
-
-        settings = DatabaseSettings(url=self.config.dsn)
-        try:
-            settings.parameters()
-        except SettingsError:
-            raise SettingsError(f"bloc {self.name!r}: its 'dsn' is no connection string of Postgres") from None
-        return settings
 
 
 def _ledger(schema: str, line: str, bloc: str, token: int, place: LinePlace) -> Ledger:

@@ -12,6 +12,7 @@ from annotated_types import Ge, MinLen
 
 from cableway.blocs.incremental import Incremental, Watermark, first_plan
 from cableway.blocs.kinds import LoaderBloc, Resources
+from cableway.blocs.postgres_dsn import database_of
 from cableway.blocs.tables import library
 from cableway.context import RunContext
 from cableway.errors import SettingsError
@@ -114,7 +115,7 @@ class PostgresLoaderBloc(LoaderBloc):
 
     def bind(self, resources: Resources) -> None:
         """Take the state database where the config names no other."""
-        self._database = self._own_database() or resources.database
+        self._database = database_of(self.name, self.config.dsn, resources.database)
 
     def open(self, context: RunContext) -> None:
         """Raise `DefinitionError` where pyarrow is not installed, `SourceError` where there is nothing to read."""
@@ -215,7 +216,7 @@ class PostgresLoaderBloc(LoaderBloc):
         from cableway.blocs.postgres_reading import Reader, Selection, query_rows, snapshot
         from cableway.store.connect import connect
 
-        config, database = self.config, self._database or self._own_database()
+        config, database = self.config, self._database or database_of(self.name, self.config.dsn, None)
         if database is None:
             raise SettingsError(f"bloc {self.name!r} has no database to read: give it a 'dsn', or set DATABASE_URL")
         connection = connect(database)
@@ -241,18 +242,6 @@ class PostgresLoaderBloc(LoaderBloc):
                     conditions=conditions,
                 ),
             )
-
-    def _own_database(self) -> DatabaseSettings | None:
-        if self.config.dsn is None:
-            return None
-        from cableway.settings import DatabaseSettings
-
-        settings = DatabaseSettings(url=self.config.dsn)
-        try:
-            settings.parameters()
-        except SettingsError:
-            raise SettingsError(f"bloc {self.name!r}: its 'dsn' is no connection string of Postgres") from None
-        return settings
 
 
 def _incremental(config: PostgresLoaderConfig) -> Incremental | None:
