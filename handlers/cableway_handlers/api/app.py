@@ -21,8 +21,15 @@ from cableway.errors import CablewayError, Fault, UnavailableError
 from cableway.settings import read_settings
 from cableway_handlers.api import openapi, reference_page
 from cableway_handlers.api.access import Gate, signed_in
-from cableway_handlers.api.asgi import PROBLEM, Application, ClientGoneError, problem_body, problem_headers
-from cableway_handlers.api.front import REQUEST_ID, Front
+from cableway_handlers.api.asgi import (
+    PROBLEM,
+    REQUEST_ID,
+    Application,
+    ClientGoneError,
+    problem_body,
+    problem_headers,
+)
+from cableway_handlers.api.front import Front
 from cableway_handlers.api.hooks import HookRoute, Limits
 from cableway_handlers.api.problems import InvalidRequestError, MethodError, NotFoundError, RequestError
 from cableway_handlers.api.rates import Rates

@@ -25,6 +25,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+REQUEST_ID = "cableway.request_id"
+"""Where a request's scope holds its id, which stands in the answer and in what is logged of it."""
+
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 

@@ -9,15 +9,12 @@ from typing import Protocol
 from uuid import uuid4
 
 from cableway.errors import CablewayError, UnavailableError
-from cableway_handlers.api.asgi import Application, Message, Receive, Scope, Send, send_problem
+from cableway_handlers.api.asgi import REQUEST_ID, Application, Message, Receive, Scope, Send, send_problem
 from cableway_handlers.api.hooks import PREFIX
 from cableway_handlers.api.scopes import Caller
 
 CALLER = "cableway.caller"
 """Where a request's scope holds its `Caller`."""
-
-REQUEST_ID = "cableway.request_id"
-"""Where it holds its id, which stands in the answer and in what is logged of it."""
 
 _log = logging.getLogger("cableway.api")
 

@@ -41,3 +41,9 @@ def test_a_foreign_host_header_is_refused(api: Api, host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:8000", "[::1]:80", "[::1]"])
 def test_the_loopbacks_names_are_answered(api: Api, host: str) -> None:
     assert api.client.get("/healthz", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.promise("P24")
+def test_a_problem_of_a_hook_names_its_request_too(api: Api) -> None:
+    for response in (api.client.get("/hooks/orders"), api.client.post("/hooks/orders", json={})):
+        assert response.json()["instance"] == f"urn:uuid:{response.headers['x-request-id']}"

@@ -24,6 +24,7 @@ from cableway.telemetry.propagation import Remote, parse_remote
 from cableway_handlers.api.asgi import (
     JSON,
     PROBLEM,
+    REQUEST_ID,
     ClientGoneError,
     Receive,
     Scope,
@@ -110,10 +111,10 @@ class HookRoute:
         except ClientGoneError:
             return
         except CablewayError as error:
-            answer = _problem(error)
+            answer = _problem(error, scope)
         except Exception:  # noqa: BLE001 - no input may end in anything but an answer
             _log.exception("a webhook failed")
-            answer = _problem(CablewayError())
+            answer = _problem(CablewayError(), scope)
         await _send(send, answer)
 
     async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
@@ -276,11 +277,13 @@ def _accepted(recorded: Recorded) -> _Answer:
     return _Answer(status, {"run_id": recorded.run_id}, headers, run_id=recorded.run_id)
 
 
-def _problem(error: CablewayError) -> _Answer:
+def _problem(error: CablewayError, scope: Scope) -> _Answer:
     if isinstance(error, UnavailableError):
         _log.warning("a webhook was answered 503: %s", error)
     allow = {"allow": "POST"} if isinstance(error, MethodError) else {}
-    return _Answer(error.status, problem_body(error), {**problem_headers(error), **allow}, PROBLEM)
+    return _Answer(
+        error.status, problem_body(error, scope.get(REQUEST_ID)), {**problem_headers(error), **allow}, PROBLEM
+    )
 
 
 async def _send(send: Send, answer: _Answer) -> None:
