@@ -173,8 +173,8 @@ def _policy_fault(key: str, value: Any) -> str | None:
             fits = isinstance(value, str) and len(value) <= 1000 and not json_faults(value, "")
             return None if fits else "must be a text of at most 1000 characters, without NUL"
         case _:
-            fits = isinstance(value, datetime) and value.tzinfo is not None
-            return None if fits else "must be a time with its offset from UTC"
+            fits = isinstance(value, datetime) and value.tzinfo is not None and 1971 <= value.year <= 9997
+            return None if fits else "must be a time with its offset from UTC, in the years from 1971 to 9997"
 
 
 def _span_faults(starts_at: Any, ends_at: Any) -> Iterator[Fault]:

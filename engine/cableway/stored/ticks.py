@@ -18,7 +18,7 @@ from cableway.errors import UnknownPipelineError
 from cableway.recording import Decision, NotRun, RecordedRun, RunRequest, recording
 from cableway.store.executor import Row, Step, Steps
 from cableway.store.storable import storable_json, storable_text
-from cableway.stored.tick_plans import Cover, Reason, TickPlan, held_back, joined, plan_ticks, tick_key
+from cableway.stored.tick_plans import LOOK_AGAIN, Cover, Reason, TickPlan, held_back, joined, plan_ticks, tick_key
 
 if TYPE_CHECKING:
     from cableway.settings import DatabaseSettings
@@ -125,7 +125,12 @@ def _decide(rows: list[Row], settings: DatabaseSettings | None, *, begin_anew: b
 
 
 def _plan(row: Row, rule: Row) -> TickPlan:
-    plan = plan_ticks(row, rule["expression"], row["now"], resting=row["paused"] or not rule["enabled"])
+    try:
+        plan = plan_ticks(row, rule["expression"], row["now"], resting=row["paused"] or not rule["enabled"])
+    except Exception as error:
+        # Whatever is the matter with this one, it must keep no other back.
+        log.exception("the scheduler %r could not be reckoned", row["name"])
+        return TickPlan(next_at=row["now"] + LOOK_AGAIN, error=f"{type(error).__name__}: {error}"[:500])
     if plan.error is not None and plan.error != row["error"]:
         log.error("the scheduler %r is not run: %s", row["name"], plan.error)
     return plan

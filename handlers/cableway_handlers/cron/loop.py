@@ -18,8 +18,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-import psycopg
-
 from cableway.errors import CablewayError
 from cableway.settings import DatabaseSettings
 from cableway.store.hearing import Ear
@@ -109,7 +107,7 @@ class TickLoop:
                 wait_s = self._until_due()
             except CablewayError as error:
                 wait_s = self._lost(error)
-            except psycopg.Error:
+            except Exception:
                 log.exception("ticks could not be decided; the next look begins anew")
                 wait_s = self._lost(None)
             if not self._stopping.is_set():

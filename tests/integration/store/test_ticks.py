@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from cableway.definition import RunSettings
@@ -18,6 +19,7 @@ from cableway.runs import RunRequest
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from cableway.store.session import Session
+from cableway.stored.tick_plans import TickPlan, plan_ticks
 from cableway.stored.ticks import BATCH, DecidedTicks, decide
 from tests.fixtures.state import pipeline, store_version
 
@@ -285,6 +287,36 @@ def test_what_nobody_can_read_keeps_no_other_back(storage: DatabaseStorage, capl
     assert rows(storage.session, "SELECT name FROM cableway.schedulers WHERE error IS NOT NULL") == [
         {"name": "nowhere"}
     ]
+
+
+@pytest.mark.fault("D9")
+def test_what_nobody_foresaw_about_one_keeps_no_other_back(
+    storage: DatabaseStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def plan(row: Any, *arguments: Any, **options: Any) -> TickPlan:
+        if row["name"] == "odd":
+            raise OverflowError("date value out of range")
+        return plan_ticks(row, *arguments, **options)
+
+    monkeypatch.setattr("cableway.stored.ticks.plan_ticks", plan)
+    for name in ("odd", "good"):
+        scheduler(storage, name)
+    due_from(storage.session, NOON - MINUTE)
+    decided = tick(storage.session, NOON)
+    assert [each.scheduler for each in decided.fired] == ["good"]
+    assert decided.faulty == ("odd",)
+    assert "could not be reckoned" in caplog.text
+
+
+@pytest.mark.parametrize("instant", ["infinity", "-infinity", "0044-03-15 BC", "20000-01-01"])
+def test_times_that_no_program_has_words_for_are_not_stored(storage: DatabaseStorage, instant: str) -> None:
+    scheduler(storage)
+    for column in ("starts_at", "ends_at", "next_at", "decided_to"):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            storage.session.connection().execute(f"UPDATE cableway.schedulers SET {column} = '{instant}'".encode())
+    for year in (1, 9999):
+        with pytest.raises(DefinitionError):
+            storage.update_scheduler("hourly", starts_at=datetime(year, 1, 1, tzinfo=UTC))
 
 
 @contextmanager

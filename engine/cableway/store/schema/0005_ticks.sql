@@ -6,6 +6,11 @@ ALTER TABLE schedulers
     ADD COLUMN next_at      timestamptz DEFAULT clock_timestamp(),
     ADD COLUMN active_since timestamptz NOT NULL DEFAULT clock_timestamp(),
     ADD COLUMN error        text;
+-- Somebody may write a row by hand, and a program has no words for all of Postgres's times.
+ALTER TABLE schedulers ADD CONSTRAINT times_of_our_era CHECK (
+    starts_at BETWEEN '1970-01-01+00' AND '9998-12-31+00' AND ends_at BETWEEN '1970-01-01+00' AND '9998-12-31+00'
+    AND decided_to BETWEEN '1970-01-01+00' AND '9998-12-31+00' AND next_at BETWEEN '1970-01-01+00' AND '9998-12-31+00'
+);
 COMMENT ON COLUMN schedulers.scheduler_id IS 'with the instant, what a tick is known by; another one under the same name has another';
 COMMENT ON COLUMN schedulers.decided_to IS 'its ticks up to this instant are decided, and are never again';
 COMMENT ON COLUMN schedulers.next_at IS 'when it is looked at next, on its next tick or before; null: not before it changes';
