@@ -6,6 +6,7 @@ Two connections serve all, so that whatever one caller left on one of them would
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,6 +31,7 @@ from cableway.store.postgres import PostgresRunStore
 from cableway.store.reading import read_dead_letters, read_run, read_spans
 from cableway.store.session import Session
 from cableway.stored.watching import TriggerWatch
+from cableway_handlers.cron import TickLoop
 from cableway_handlers.launch import Sweep, SweepLoop
 from tests.fixtures.pgbouncer import PgBouncer, running_pgbouncer
 from tests.fixtures.postgres import Postgres
@@ -276,3 +278,17 @@ def test_runs_are_swept_by_the_interval_where_nothing_can_be_heard(state: Databa
         assert launcher.launched.acquire(timeout=20)
         assert launcher.names == [f"r-{run_id}-1"]
         assert cancel_run(session, run_id) is RunState.CANCELLED
+
+
+def test_ticks_are_decided_by_looking_where_nothing_can_be_heard(state: DatabaseSettings) -> None:
+    fired = threading.Semaphore(0)
+    with DatabaseStorage(state) as storage:
+        store_version(storage.session, pipeline())
+        with TickLoop(state, on_fired=fired.release, poll_s=0.05), TickLoop(state, on_fired=fired.release, poll_s=0.05):
+            storage.create_trigger("hourly", "flights", "0 * * * *")
+            storage.create_scheduler("hourly", "flights", "hourly")
+            storage.session.connection().execute(
+                b"UPDATE cableway.schedulers SET decided_to = now() - interval '1 hour', next_at = now()"
+            )
+            assert fired.acquire(timeout=20)
+        assert len(storage.list_runs()) == 1
