@@ -22,8 +22,8 @@ from cableway.store.storable import storable_text
 from cableway_handlers.api.hooks.hook import Hook
 from cableway_handlers.api.hooks.senders import Sent
 
-MAX_WAITING = 256
-PAUSE_S = 0.2
+MAX_WAITING = 64
+PAUSE_S = 0.25
 MAX_VALUE = 300
 """Characters of a header's value."""
 MAX_HEADERS = 60

@@ -42,8 +42,10 @@ from cableway_handlers.api.problems import KeyReusedError
 
 DEADLINE_S = 1.8
 """Seconds within which the database must have answered a question, or the caller is told to come again."""
-WRITERS = 2
+WRITERS = 1
 """Groups that are recorded at once."""
+FRESH_S = 0.02
+"""Seconds for which what is known of a name is not asked again: under load a question for each request is too many."""
 TIDY_S = 60.0
 """Seconds between two looks at what need not be kept any more."""
 MAX_HOOKS = 10_000
@@ -68,6 +70,7 @@ class HookDesk:
         )
         self._deadline_s = deadline_s
         self._idle: list[AsyncConnection] = []
+        self._known: dict[str, tuple[float, Hook | SettingsError | None]] = {}
         self._made: dict[tuple[str, str, str], Hook | SettingsError] = {}
         self._found = Groups(self._find_all)
         self._recorded = Groups(self._record_all, lanes=writers)
@@ -95,7 +98,16 @@ class HookDesk:
         """The enabled webhook trigger of this name. Raise `UnavailableError`, or `SettingsError` for a bad config."""
         # A name with a character that Postgres has no form for is nobody's, and must not find another's.
         asked = name if name == storable_text(name) else ""
-        found = await self._found.ask(asked)
+        known = self._known.get(asked)
+        now_s = time.monotonic()
+        if known is not None and now_s - known[0] < FRESH_S:
+            found = known[1]
+        else:
+            found = await self._found.ask(asked)
+            if len(self._known) >= MAX_HOOKS:
+                self._known.clear()
+            # Not fresher than the question: one that is there and one that is not are remembered alike.
+            self._known[asked] = (now_s, found)
         if isinstance(found, SettingsError):
             raise found
         return found
