@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from cableway.errors import SourceError
 
@@ -181,13 +181,9 @@ class LoaderBloc(Bloc):
         Not while that has an ``end_value``: such a run loads a stretch of its own and moves no cursor.
         """
         incremental: Any = getattr(config, "incremental", None)
-        # As it is restored from a stored version it is a plain object.
-        end = (
-            incremental.get("end_value")
-            if isinstance(incremental, Mapping)
-            else getattr(incremental, "end_value", None)
-        )
-        return incremental is not None and end is None
+        if isinstance(incremental, Mapping):  # as it is restored from a stored version
+            return cast("Mapping[str, Any]", incremental).get("end_value") is None
+        return incremental is not None and getattr(incremental, "end_value", None) is None
 
     @property
     def batched(self) -> bool:

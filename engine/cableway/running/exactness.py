@@ -53,7 +53,7 @@ class Exactness:
             source = next((bloc for bloc in loaders if bloc.keeps_cursor(bloc.config)), None)
         kept = source is not None and source.keeps_cursor(source.config)
         whole_run = not resumable and (kept or any(not bloc.repeats(bloc.config) for bloc in loaders))
-        commits = {
+        commits: dict[str, Commits | None] = {
             bloc.name: _commits(bloc, whole_run=whole_run) for bloc in blocs.values() if isinstance(bloc, ExporterBloc)
         }
         by_item = {

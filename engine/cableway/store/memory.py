@@ -83,8 +83,8 @@ class MemoryRunStore:
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()
         self.runs: dict[str, MemoryRun] = {}
-        self._lines: dict[tuple[str, str], str] = {}
-        self._cursors: dict[str, JsonObject] = {}
+        self.lines: dict[tuple[str, str], str] = {}
+        self.cursors: dict[str, JsonObject] = {}
 
     def add_run(
         self,
@@ -145,7 +145,7 @@ class MemoryRunStore:
             ttl_s = run.definition.settings.lease_ttl_s
             run.expires_at = self._clock() + ttl_s
             lease = Lease(run_id=run_id, attempt=attempt.attempt, token=attempt.token, ttl_s=ttl_s)
-            return Claimed(lease=lease, run=_record(run, self._cursors.get(run.line)))
+            return Claimed(lease=lease, run=_record(run, self.cursors.get(run.line)))
 
     def hand_back(self, run_id: str) -> None:
         """As `RunStore.hand_back`."""
@@ -175,13 +175,13 @@ class MemoryRunStore:
         """As `RunStore.take_line`."""
         with self._lock:
             run = self._held(lease)
-            line = self._lines.setdefault((run.definition.name, loader), new_id())
+            line = self.lines.setdefault((run.definition.name, loader), new_id())
             others = [other for other in self.runs.values() if other.line == line and other is not run]
             busy_s = max((other.expires_at - self._clock() for other in others if other.state in _WORKED_ON), default=0)
             if busy_s > 0:
                 return Held(expires_in_s=busy_s)
             run.line = line
-            return TakenLine(line=line, cursor=self._cursors.get(line, {}))
+            return TakenLine(line=line, cursor=self.cursors.get(line, {}))
 
     def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
         """As `RunStore.dead_units`."""
@@ -194,7 +194,7 @@ class MemoryRunStore:
         """As `RunStore.checkpoint`."""
         with self._lock:
             run = self._held(lease)
-            run.cursor = self._cursors[run.line] = dict(cursor)
+            run.cursor = self.cursors[run.line] = dict(cursor)
 
     def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:
         """As `RunStore.add_dead_letters`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from cableway.definition import JsonObject, PipelineDefinition
 from cableway.errors import UnknownNameError
@@ -71,7 +71,7 @@ def _loader(definition: PipelineDefinition, wanted: str | None) -> str:
 def _line(row: dict[str, Any]) -> LineRow:
     cursor: JsonObject = row["cursor"]
     complete = bool(cursor.get("complete"))
-    state = cursor.get("reached" if complete else "state") or {}
+    state: JsonObject = cursor.get("reached" if complete else "state") or {}
     return LineRow(
         loader=row["loader"],
         epoch=row["epoch"],
@@ -87,4 +87,4 @@ def _line(row: dict[str, Any]) -> LineRow:
 
 
 def _plain(value: Any) -> Any:
-    return next(iter(value.values())) if isinstance(value, dict) else value
+    return next(iter(cast("JsonObject", value).values())) if isinstance(value, dict) else value

@@ -140,8 +140,8 @@ def kill_with_everything(world: World, kills: int, seed: int, *, passings: int =
 
 
 def kill_with_a_cursor(world: World, kills: int, seed: int, *, passings: int = 40) -> int:
-    check = {"name": "good", "bloc_type": "checked_rows", "config": {"refuse": REFUSED}}
-    stages = [
+    check: dict[str, Any] = {"name": "good", "bloc_type": "checked_rows", "config": {"refuse": REFUSED}}
+    stages: list[dict[str, Any]] = [
         {"name": "check", "blocs": [check], "workers": 3},
         {"name": "write", "blocs": written("good"), "batch": {"count": 3}},
     ]

@@ -24,9 +24,8 @@ def lap(
     """The new rows of one lap from *state*, and the state that it leaves, through JSON as a store would have it."""
     mark = Watermark(config, json.loads(json.dumps(first_plan(config, state or {}))), {})
     if arrow:
-        import pyarrow as pa
-
-        kept = mark.new_table(pa.Table.from_pylist(rows)).to_pylist() if rows else []
+        pa: Any = pytest.importorskip("pyarrow")
+        kept: list[Row] = mark.new_table(pa.Table.from_pylist(rows)).to_pylist() if rows else []
     else:
         kept = [dict(row) for row in mark.new_rows(rows)]
     return kept, json.loads(json.dumps(mark.state()))

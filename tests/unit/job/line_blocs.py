@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from cableway.blocs.incremental import Incremental, Watermark, first_plan
 from cableway.blocs.kinds import Commits, Ending, ExporterBloc, LinePlace, LoaderBloc, Resources, Written
@@ -88,7 +88,8 @@ class Listed(LoaderBloc):
     @property
     def _incremental(self) -> Incremental | None:
         found: Any = self.config.incremental
-        return Incremental(**found) if isinstance(found, dict) else found  # as a stored version has it
+        # As a stored version has it, it is a plain object.
+        return Incremental(**cast("dict[str, Any]", found)) if isinstance(found, dict) else found
 
     def plan(self, context: RunContext, state: Mapping[str, Any]) -> dict[str, Any]:
         plan = first_plan(self._incremental, state) if self._incremental else {}
@@ -173,8 +174,8 @@ class Kept(ExporterBloc):
         return Written(keys=list(self._target.items), ended=self._target.ends.get(self._place.end_key))
 
     def export(self, context: RunContext) -> int:
-        value = context.input()
-        rows = value if isinstance(value, list) else [value]
+        value: Any = context.input()
+        rows: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
         if self._whole:
             self._rows += rows
             return len(rows)
