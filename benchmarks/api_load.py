@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from statistics import median
+from typing import Any
 
 from benchmarks import _verdict
 from cableway.blocs.api_loader import ApiLoaderBloc, ApiLoaderConfig
@@ -80,7 +81,7 @@ async def loaded(port: int, concurrency: int) -> float:
     try:
         began = time.perf_counter()
         count = 0
-        items = bloc.load(context)
+        items: Any = bloc.load(context)
         async for _, records in items:
             count += len(records)
         elapsed = time.perf_counter() - began

@@ -79,7 +79,7 @@ def types_of(field: Mapping[str, Any]) -> Iterator[str]:
     elif field.get("type") == "array":
         yield f"list of {' or '.join(types_of(field.get('items', {})))}"
     elif field.get("type") == "object":
-        members = field.get("additionalProperties", {})
-        yield f"mapping to {' or '.join(types_of(members)) if isinstance(members, Mapping) else 'any'}"
+        members: Any = field.get("additionalProperties", {})
+        yield f"mapping to {'any' if isinstance(members, bool) else ' or '.join(types_of(members))}"
     else:
         yield str(field.get("type", "any"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ QUICK = {"wait_s": 0.001, "max_wait_s": 0.01}
 @asynccontextmanager
 async def opened(
     bloc_type: str, settings: HttpSettings = HERE, *, checked: bool = True, **config: Any
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any]:
     """The bloc as a job builds it, open; waits between repetitions are short where the config does not say."""
     options = {**QUICK, **config.pop("http", {})}
     catalog = Catalog()

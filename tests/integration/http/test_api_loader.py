@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from cableway.blocs.api_loader import ApiLoaderBloc
 from cableway.errors import CredentialsError, HttpError
 from cableway.redaction import guard
 from tests.fixtures.web import Answer, Asked, as_json, web
@@ -323,7 +324,7 @@ async def test_only_what_is_new_is_asked_for() -> None:
             bloc.follow(bloc.plan(context_of(bloc), {}), {})
             assert [len(page) for _, page in await items(bloc)] == [6]
             state = bloc.reached()
-            assert type(bloc).keeps_cursor(bloc.config)
+            assert ApiLoaderBloc.keeps_cursor(bloc.config)
         async with opened("api_loader", url=server.url(), **config) as bloc:
             bloc.follow(bloc.plan(context_of(bloc), state), {})
             assert await items(bloc) == []

@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 import jwt
-import pyarrow as pa
 import pytest
 from standardwebhooks.webhooks import Webhook
 
 from cableway.blocs.kinds import Ending
+from cableway.blocs.tables import library
 from cableway.catalog import Catalog
 from cableway.context import MissingDataError
 from cableway.errors import HttpError, RowError
@@ -20,6 +20,7 @@ from tests.fixtures.web import Answer, Asked, as_json, web
 from tests.integration.http.conftest import opened
 from tests.unit.blocs.contexts import context_of
 
+pa = library("pyarrow")
 KEY = "an-encrypt-key-that-is-long-enough-for-sha-256"
 KEYED = HttpSettings(allow=("127.0.0.1",), encrypt_key=KEY)
 

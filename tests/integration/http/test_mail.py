@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -29,7 +29,7 @@ class Postbox:
 
 
 @asynccontextmanager
-async def post_office(*, password: bytes | None = None, refuses: str = "") -> AsyncIterator[Postbox]:
+async def post_office(*, password: bytes | None = None, refuses: str = "") -> AsyncGenerator[Postbox]:
     box = Postbox()
     wanted = None if password is None else b64encode(b"\0ann\0" + password).decode()
 

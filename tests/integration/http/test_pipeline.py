@@ -116,6 +116,7 @@ async def test_pages_become_items_that_are_asked_about_and_sent_on(tmp_path: Pat
     ]
     assert services.told == [f"orders (run {ended.last['run_id']}): completed with errors, 4 rows in 2 items"]
     assert "canary" not in ended.out + ended.err
+    assert "have left" not in ended.err
 
 
 @pytest.mark.promise("P26")

@@ -10,9 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -20,6 +17,7 @@ from cableway.blocs.kinds import Ending, Resources
 from cableway.blocs.s3 import uploads
 from cableway.blocs.s3_exporter import S3ExporterBloc
 from cableway.blocs.s3_loader import S3LoaderBloc
+from cableway.blocs.tables import library
 from cableway.catalog import Catalog
 from cableway.context import RunContext
 from cableway.definition import BlocDefinition
@@ -37,6 +35,7 @@ from tests.unit.blocs.contexts import FACTS, context_of
 
 HERE = HttpSettings(allow=("127.0.0.1",))
 BUCKET = "cargo"
+pa, parquet = library("pyarrow"), library("pyarrow.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def endpoint() -> Iterator[str]:
 def client(endpoint: str) -> Any:
     """Somebody else's."""
     keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
-    return boto3.session.Session().client("s3", endpoint_url=endpoint, **keys)
+    return library("boto3.session").Session().client("s3", endpoint_url=endpoint, **keys)
 
 
 @pytest.fixture
@@ -196,7 +195,7 @@ def test_each_item_is_an_object_and_the_same_item_the_same_one(store: Any, endpo
         bloc.close(Ending.FAILED)
         assert bloc.outputs()["objects"] == 2
     assert keys(store) == ["out/p/line-1/0-0-0.parquet", "out/p/line-1/0-2-9.parquet"]
-    table = pyarrow.parquet.read_table(pa.BufferReader(body(store, "out/p/line-1/0-0-0.parquet")))
+    table = parquet.read_table(pa.BufferReader(body(store, "out/p/line-1/0-0-0.parquet")))
     assert table.to_pylist() == [{"n": 1}, {"n": 2}]
 
 
@@ -223,7 +222,7 @@ def test_a_run_is_one_object_that_appears_at_its_end(store: Any, endpoint: str, 
         case "jsonl":
             assert [json.loads(line) for line in data.splitlines()] == rows
         case _:
-            assert pyarrow.parquet.read_table(pa.BufferReader(data)).to_pylist() == rows
+            assert parquet.read_table(pa.BufferReader(data)).to_pylist() == rows
     assert uploads_of(store) == []
 
 

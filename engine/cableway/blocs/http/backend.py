@@ -7,11 +7,13 @@ import socket
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
 
 import httpcore
 
 from cableway.blocs.http.addresses import AddressGuard
+from cableway.blocs.http.aside import aside
 from cableway.blocs.http.stream import LoopStream
 from cableway.errors import Fault, SettingsError
 
@@ -26,9 +28,15 @@ _KEPT_S = 30.0
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The system's own answer."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """The system's own answer; an address is its own."""
+    try:
+        return [str(ip_address(host))]
+    except ValueError:
+        return await aside(_looked_up, host, port)
+
+
+def _looked_up(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 

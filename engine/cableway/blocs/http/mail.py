@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import smtplib
 import ssl
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le, MinLen
 
 from cableway.blocs.http.addresses import AddressGuard
+from cableway.blocs.http.aside import aside
 from cableway.errors import CredentialsError, HttpError
 
 _SOCKET_S = 30.0
@@ -68,7 +68,7 @@ async def send_letter(letter: Letter, server: MailServer, allow: Sequence[str] =
     except (OSError, UnicodeError):
         raise HttpError("the host has no address", place=place, reason="connect") from None
     address = AddressGuard(allow).vet(server.host, found, place)[0]
-    await asyncio.to_thread(_hand_over, letter.message(), letter.to, server, address, place)
+    await aside(_hand_over, letter.message(), letter.to, server, address, place)
 
 
 def _hand_over(message: EmailMessage, to: Sequence[str], server: MailServer, address: str, place: str) -> None:

@@ -218,8 +218,8 @@ class Linked:
 
 def header_link(headers: Mapping[str, str], rel: str = "next") -> str | None:
     """The target of the Link header's *rel* (RFC 8288); None where there is none."""
-    text = headers.get("link", "")[:_LINK_CHARS]
-    for target, parameters in re.findall(r"<([^>]*)>((?:\s*;\s*[^,;=]+(?:=(?:\"[^\"]*\"|[^,;\"]*))?)*)", text):
+    text = re.sub(r"\s+", " ", headers.get("link", "")[:_LINK_CHARS])
+    for target, parameters in re.findall(r"<([^<>]*)>((?:\s*;\s*[^,;=]+(?:=(?:\"[^\"]*\"|[^,;\"]*))?)*)", text):
         for name, value in re.findall(r";\s*([^,;=\s]+)\s*=\s*(\"[^\"]*\"|[^,;\"\s]*)", parameters):
             if name.lower() == "rel" and rel in value.strip('"').lower().split():
                 return str(target)
