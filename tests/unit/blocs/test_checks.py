@@ -250,3 +250,30 @@ def test_the_example_pipeline_is_right() -> None:
     definition = check_definition(build_example_pipeline("numbers.csv"), catalog=Catalog())
     assert definition.stages[0].blocs[0].config["file_path"] == "numbers.csv"
     assert [len(stage.blocs) for stage in definition.stages] == [1, 2, 1]
+
+
+@pytest.mark.promise("P18")
+@pytest.mark.parametrize(
+    ("modes", "faulty"),
+    [
+        (("replace", "append"), True),
+        (("upsert", "swap"), True),
+        (("fail", "replace"), True),
+        (("append", "append"), False),
+        (("append", "upsert"), False),
+    ],
+)
+def test_no_exporter_writes_beside_one_that_writes_the_whole_table(modes: tuple[str, str], faulty: bool) -> None:
+    exporters = [
+        inline(
+            mode + str(number),
+            "postgres_exporter",
+            config={"table_name": "t", "source_bloc": "load", "if_exists": mode, "key": ["n"]},
+        )
+        for number, mode in enumerate(modes)
+    ]
+    document = {**GOOD, "blocs": {"load": LOADER}, "stages": [["load"], *([exporter] for exporter in exporters)]}
+    if faulty:
+        assert faults_of(document) == {"/stages/2/0/config": "target"}
+    else:
+        check(document)
