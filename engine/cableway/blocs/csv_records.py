@@ -102,25 +102,32 @@ class Cutter:
     def cuts(self, records: int | None) -> Iterator[Cut]:
         """*records* in each, fewer where they are large and at the end; None: one cut with all."""
         kept = b""
+        known = library("numpy").empty(0, "int64")  # where whole records end in what is kept
         while True:
             block = self._stream.read(max(BLOCK_BYTES, len(kept)))
             buffer = kept + block
             if not block and buffer and not buffer.endswith(b"\n"):
                 buffer += b"\n"
-            ends = record_ends(buffer, self._marks) + 1
+            ends = self._ends(buffer, known)
             start = used = 0
             suspect = b"\0" in buffer
             while count := _ripe(ends[used:], start, len(buffer), records):
                 yield self._cut(buffer, start, ends[used : used + count], suspect=suspect)
                 start, used = int(ends[used + count - 1]), used + count
-            kept = buffer[start:]
+            kept, known = buffer[start:], ends[used:] - start
             if not block:
                 break
-            if len(ends) == used and len(kept) > MAX_RECORD_BYTES:
+            if not len(known) and len(kept) > MAX_RECORD_BYTES:
                 raise SourceError(
                     f"row {self._record + 1} is longer than {MAX_RECORD_BYTES >> 20} MiB; is a quote left open?"
                 )
-        yield from self._last(kept, ends[used:] - start, suspect=suspect)
+        yield from self._last(kept, known, suspect=suspect)
+
+    def _ends(self, buffer: bytes, known: Any) -> Any:
+        """Where records end in *buffer*, of which those up to the last *known* end were found before."""
+        done = int(known[-1]) if len(known) else 0
+        found = record_ends(buffer[done:], self._marks) + (1 + done)
+        return library("numpy").concatenate((known, found)) if len(known) else found
 
     def _last(self, kept: bytes, ends: Any, *, suspect: bool) -> Iterator[Cut]:
         if kept and (not len(ends) or int(ends[-1]) != len(kept)):
