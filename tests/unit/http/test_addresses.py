@@ -3,7 +3,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cableway.blocs.http.addresses import AddressGuard, parsed, place_of, url_fault
@@ -123,6 +123,7 @@ def test_an_allowance_that_is_none_is_refused(entry: str) -> None:
         AddressGuard([entry])
 
 
+@settings(max_examples=60, deadline=None)
 @given(address=st.ip_addresses())
 def test_what_python_calls_private_is_never_let_through(address: object) -> None:
     one = ip_address(str(address))
@@ -130,6 +131,7 @@ def test_what_python_calls_private_is_never_let_through(address: object) -> None
         assert AddressGuard().refusal(one) is not None
 
 
+@settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=40))
 def test_no_text_makes_the_reader_of_urls_fail(text: str) -> None:
     for url in (text, f"http://{text}", f"https://{text}/x"):

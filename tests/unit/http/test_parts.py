@@ -8,7 +8,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cableway.blocs.http.addresses import parsed
@@ -104,6 +104,7 @@ def test_a_path_that_is_none_is_said() -> None:
     }
 
 
+@settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=30))
 def test_no_text_makes_the_reader_of_paths_fail(text: str) -> None:
     if path_fault(text, one=False) is None:
