@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from cableway_handlers.client import calls
 from cableway_handlers.client.exchange import TIMEOUT_S, Call, answered, wait_after
 from cableway_handlers.client.shapes import (
     Attempt,
+    Backfill,
     Bloc,
     BlocType,
     DeadLetter,
@@ -252,6 +254,14 @@ class AsyncCablewayClient:
         shown: Run = await self._one(
             calls.do("schedulers", name, "trigger", body={"parameters": dict(parameters or {})})
         )
+        return shown
+
+    async def backfill_scheduler(
+        self, name: str, since: datetime, until: datetime, *, dry_run: bool = False, **options: Any
+    ) -> Backfill:
+        """Start a run for each tick from *since* up to *until* that has none; *options*: ``at_most``, ``overlap``."""
+        body = {"since": since.isoformat(), "until": until.isoformat(), "dry_run": dry_run, **options}
+        shown: Backfill = await self._one(calls.do("schedulers", name, "backfill", body=body))
         return shown
 
     async def preview_scheduler(self, name: str, *, limit: int = 10) -> Preview:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from cableway_handlers.client.exchange import TIMEOUT_S, Call
 from cableway_handlers.client.http import HttpClient
 from cableway_handlers.client.shapes import (
     Attempt,
+    Backfill,
     Bloc,
     BlocType,
     DeadLetter,
@@ -245,6 +247,14 @@ class CablewayClient:
     def trigger_scheduler(self, name: str, parameters: Mapping[str, Any] | None = None) -> Run:
         """Start the run that it would start, out of turn."""
         shown: Run = self._one(calls.do("schedulers", name, "trigger", body={"parameters": dict(parameters or {})}))
+        return shown
+
+    def backfill_scheduler(
+        self, name: str, since: datetime, until: datetime, *, dry_run: bool = False, **options: Any
+    ) -> Backfill:
+        """Start a run for each tick from *since* up to *until* that has none; *options*: ``at_most``, ``overlap``."""
+        body = {"since": since.isoformat(), "until": until.isoformat(), "dry_run": dry_run, **options}
+        shown: Backfill = self._one(calls.do("schedulers", name, "backfill", body=body))
         return shown
 
     def preview_scheduler(self, name: str, *, limit: int = 10) -> Preview:

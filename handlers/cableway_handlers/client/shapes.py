@@ -138,6 +138,18 @@ class Preview(TypedDict):
     fires: list[Fire]
 
 
+class Backfill(TypedDict):
+    """What a backfill came to, or would come to."""
+
+    scheduler: str
+    expression: str
+    backfill_id: str | None
+    ticks: list[str]
+    run_ids: list[str]
+    already: int
+    not_run: int
+
+
 class Tick(TypedDict):
     """A tick that made a run, or ticks in a row that made none."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -24,6 +25,7 @@ SCHEMAS = {
     "SchedulerRow": shapes.Scheduler,
     "Fire": shapes.Fire,
     "Preview": shapes.Preview,
+    "Backfill": shapes.Backfill,
     "TickRow": shapes.Tick,
     "RunRow": shapes.RunEntry,
     "AttemptRow": shapes.Attempt,
@@ -59,7 +61,7 @@ def test_a_first_look_around(client: CablewayClient) -> None:
     assert [pipeline["name"] for pipeline in pipelines] == ["orders"]
 
 
-def test_everything_that_can_be_asked(api: Api, client: CablewayClient) -> None:
+def test_all_that_can_be_asked_of_definitions(client: CablewayClient) -> None:
     bloc = client.create_bloc("rows", "csv_loader", {"file_path": "data.csv"})
     assert client.update_bloc("rows", "csv_loader", {"file_path": "b.csv"}, expected_revision=1)["revision"] == 2
     with pytest.raises(ClientError) as raised:
@@ -75,6 +77,14 @@ def test_everything_that_can_be_asked(api: Api, client: CablewayClient) -> None:
     assert client.get_pipeline("flow", 1)["document"]["stages"] == [["rows"]]
     assert [entry["version"] for entry in client.list_versions("flow")] == [2, 1]
 
+    client.delete_pipeline("flow", expected_version=2)
+    client.delete_bloc("rows")
+    assert client.list_blocs() == []
+    assert [row["name"] for row in client.list_pipelines(archived=True)] == ["flow"]
+
+
+def test_all_that_can_be_asked_of_schedulers_and_runs(client: CablewayClient) -> None:
+    client.create_pipeline("flow", PIPELINE["stages"], parameters=PIPELINE["parameters"])
     trigger = client.create_trigger("hourly", "flow", "0 * * * *")
     assert client.update_trigger("hourly", "flow", "5 * * * *", expected_revision=trigger["revision"])["enabled"]
     scheduler = client.create_scheduler("hourly", "flow", "hourly", jitter_s=5)
@@ -83,6 +93,13 @@ def test_everything_that_can_be_asked(api: Api, client: CablewayClient) -> None:
     assert client.pause_scheduler("hourly", "lunch")["pause_note"] == "lunch"
     assert client.resume_scheduler("hourly")["paused"] is False
     assert len(client.preview_scheduler("hourly", limit=3)["fires"]) == 3
+    past = datetime(2026, 1, 31, tzinfo=UTC)
+    ahead = client.backfill_scheduler("hourly", past, past + timedelta(hours=3), dry_run=True)
+    assert (len(ahead["ticks"]), ahead["run_ids"]) == (3, [])
+    with pytest.raises(ClientError, match="422"):
+        client.backfill_scheduler("hourly", past, past + timedelta(hours=3), at_most=2)
+    made = client.backfill_scheduler("hourly", past, past + timedelta(hours=1))
+    assert [client.get_run(run_id)["scheduled_at"] for run_id in made["run_ids"]] == ["2026-01-31T00:05:00Z"]
     run = client.trigger_scheduler("hourly", {"day": "2026-01-31"})
     assert (run["scheduler_name"], run["parameters"]["day"]) == ("hourly", "2026-01-31")
     assert client.list_ticks("hourly") == [] or client.list_ticks("hourly")[0]["scheduler_name"] == "hourly"
@@ -90,7 +107,11 @@ def test_everything_that_can_be_asked(api: Api, client: CablewayClient) -> None:
     other = client.create_run("flow", {"count": 2})
     assert client.get_run(other["run_id"])["state"] == "queued"
     assert client.cancel_run(other["run_id"])["state"] == "cancelled"
-    assert {row["run_id"] for row in client.list_runs(pipeline="flow")} == {run["run_id"], other["run_id"]}
+    assert {row["run_id"] for row in client.list_runs(pipeline="flow")} == {
+        run["run_id"],
+        other["run_id"],
+        *made["run_ids"],
+    }
     assert [client.list_attempts(other["run_id"]), client.list_stages(other["run_id"])] == [[], []]
     assert client.list_spans(other["run_id"]) == []
     assert client.list_dead_letters(run_id=other["run_id"]) == []
@@ -106,10 +127,7 @@ def test_everything_that_can_be_asked(api: Api, client: CablewayClient) -> None:
 
     client.delete_scheduler("hourly", expected_revision=client.get_scheduler("hourly")["revision"])
     client.delete_trigger("hourly")
-    client.delete_pipeline("flow", expected_version=2)
-    client.delete_bloc("rows")
-    assert [client.list_schedulers(), client.list_blocs()] == [[], []]
-    assert [row["name"] for row in client.list_pipelines(archived=True)] == ["flow"]
+    assert client.list_schedulers() == []
 
 
 async def test_with_an_event_loop(api: Api) -> None:

@@ -200,6 +200,11 @@ def test_a_limited_key_knows_of_no_other_pipeline(closed: Api, keys: dict[str, s
         ask.post("/runs", headers=limited, json={"pipeline": "other"}),
         ask.get(f"/runs/{runs['other']}", headers=limited),
         ask.get(f"/runs/{runs['other']}/spans", headers=limited),
+        ask.get(f"/runs/{runs['other']}/dead-letters", headers=limited),
+        ask.post(f"/runs/{runs['other']}/cancel", headers=limited),
+        ask.post("/schedulers/other-hourly/trigger", headers=limited),
+        ask.post("/schedulers/other-hourly/pause", headers=limited),
+        ask.get("/schedulers/other-hourly/preview", headers=limited),
     ):
         assert answer.status_code == 404, answer.request.url
     assert ask.get(f"/runs/{runs['orders']}", headers=limited).status_code == 200

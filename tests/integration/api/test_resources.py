@@ -170,7 +170,7 @@ def test_a_run_that_is_started(shared: Api) -> None:
     assert (
         shared.client.get(f"/runs/{run['run_id']}", headers={"if-none-match": shown.headers["etag"]}).status_code == 304
     )
-    for part in ("attempts", "stages", "spans"):
+    for part in ("attempts", "stages", "spans", "dead-letters"):
         assert made(shared.client.get(f"/runs/{run['run_id']}/{part}"), 200) == {"items": [], "next_cursor": None}
         refused(shared.client.get(f"/runs/{uuid4()}/{part}"), 404, "unknown_run")
 

@@ -14,15 +14,16 @@ from cableway_handlers.api.access import Needs
 from cableway_handlers.api.bodies import StrictRoute
 from cableway_handlers.api.paging import Asked, Page, asked, number_after
 from cableway_handlers.api.resources.desk import TheOffice
+from cableway_handlers.api.resources.runs import details_of, unknown_run
 from cableway_handlers.api.scopes import Caller
 
-router = APIRouter(prefix="/dead-letters", tags=["dead letters"], route_class=StrictRoute)
+router = APIRouter(tags=["dead letters"], route_class=StrictRoute)
 
 Reads = Annotated[Caller, Depends(Needs("read", "dead-letters"))]
 LetterState = Literal["open", "replaying", "resolved"]
 
 
-@router.get("", summary="List dead letters")
+@router.get("/dead-letters", summary="List dead letters")
 async def list_dead_letters(
     office: TheOffice,
     caller: Reads,
@@ -40,7 +41,21 @@ async def list_dead_letters(
     return page.page(rows, lambda row: [row.letter_id], lambda row: _for(caller, row))
 
 
-@router.get("/{letter_id}", summary="A dead letter")
+@router.get("/runs/{run_id}/dead-letters", summary="List a run's dead letters")
+async def list_dead_letters_of_run(
+    office: TheOffice, caller: Reads, run_id: str, page: Annotated[Asked, Depends(asked)]
+) -> Page[LetterRow]:
+    """What failed for good in the run, newest first, as `/dead-letters` has it."""
+    run = (await office.desk.read(lambda: details_of(run_id))).run
+    if not caller.sees(run.pipeline):
+        raise unknown_run()
+    after = page.after(number_after)
+    wanted = LetterFilter(run_id=run_id)
+    rows = await office.desk.read(lambda: page_of_dead_letters(after, page.limit + 1, caller.pipelines, wanted))
+    return page.page(rows, lambda row: [row.letter_id], lambda row: _for(caller, row))
+
+
+@router.get("/dead-letters/{letter_id}", summary="A dead letter")
 async def get_dead_letter(
     office: TheOffice, caller: Reads, letter_id: Annotated[int, Field(ge=1, le=MAX_BIGINT)]
 ) -> LetterRow:

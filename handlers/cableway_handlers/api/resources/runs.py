@@ -167,20 +167,22 @@ async def _record(office: Office, wanted: RunRequest) -> tuple[str, bool]:
 
 
 async def _read(office: Office, caller: Caller, run_id: str) -> RunDetails:
-    details = await office.desk.read(lambda: _details(run_id))
+    details = await office.desk.read(lambda: details_of(run_id))
     if not caller.sees(details.run.pipeline):
-        raise _unknown()
+        raise unknown_run()
     return details
 
 
-def _details(run_id: str) -> Steps[RunDetails]:
+def details_of(run_id: str) -> Steps[RunDetails]:
+    """The run as it stands. Raise `UnknownRunError` in words that repeat nothing."""
     try:
         return (yield from read_run(run_id))
     except UnknownRunError:
-        raise _unknown() from None
+        raise unknown_run() from None
 
 
-def _unknown() -> UnknownRunError:
+def unknown_run() -> UnknownRunError:
+    """There is none, or none that the caller may know of."""
     return UnknownRunError("There is no run with this id.")
 
 

@@ -15,7 +15,7 @@ from cableway.store.executor import Step, Steps
 from cableway.store.pages import page_of_schedulers
 from cableway.store.reading import Catchup, DstGap, Overlap, SchedulerRow, read_schedulers
 from cableway.stored import schedulers
-from cableway.stored.backfills import request_now
+from cableway.stored.backfills import CEILING, MOST_TICKS, Backfill, backfill, request_now
 from cableway.stored.names import only
 from cableway.stored.outlook import SchedulerState, read_outlook
 from cableway.stored.ticks import TickRow, read_ticks
@@ -27,6 +27,7 @@ from cableway_handlers.api.paging import MAX_PAGE, PAGE, Asked, Page, asked, sam
 from cableway_handlers.api.resources.desk import TheOffice
 from cableway_handlers.api.resources.runs import RunView, started
 from cableway_handlers.api.scopes import Caller
+from cableway_handlers.launch.protocol import Launch
 
 router = APIRouter(prefix="/schedulers", tags=["schedulers"], route_class=StrictRoute)
 
@@ -138,6 +139,16 @@ class TriggerNow(Body):
     parameters: JsonObject = Field(default_factory=dict[str, Any], description="They go before the scheduler's own.")
 
 
+class NewBackfill(Body):
+    """Which ticks are to be run, and how."""
+
+    since: Instant = Field(description="From this instant on,")
+    until: Instant = Field(description="up to this one, which is not in the future.")
+    at_most: int = Field(default=MOST_TICKS, ge=1, le=CEILING, description="More ticks than that are refused.")
+    overlap: Overlap = "queue_all"
+    dry_run: bool = Field(default=False, description="Record nothing, and tell what would be.")
+
+
 @router.post("/{name}/pause", summary="Pause a scheduler", response_model=SchedulerRow)
 async def pause_scheduler(office: TheOffice, caller: Writes, name: Name, body: Pause | None = None) -> Response:
     """Let it start no more runs until it is resumed."""
@@ -163,6 +174,20 @@ async def trigger_scheduler(
     """Start the run that it would start, out of turn; it belongs to no tick."""
     parameters = {} if body is None else body.parameters
     return await started(office, await office.desk.read(lambda: _after(name, caller, request_now(name, parameters))))
+
+
+@router.post("/{name}/backfill", summary="Run the ticks of a time that has gone by")
+async def backfill_scheduler(
+    office: TheOffice,
+    caller: Annotated[Caller, Depends(Needs("run", "schedulers"))],
+    name: Name,
+    body: NewBackfill,
+) -> Backfill:
+    """Record a run for each tick of it that has none, the oldest first, by the rule as it is now."""
+    made = await office.desk.change(lambda: _after(name, caller, backfill(name, **body.model_dump())))
+    if made.run_ids:
+        office.launches.add(Launch(made.run_ids[0], 1))
+    return made
 
 
 @router.get("/{name}/preview", summary="When a scheduler is due next")
