@@ -6,6 +6,7 @@ A run without a source that can be kept has no line to keep up; its exporters' l
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cableway import failpoints
 from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc
-from cableway.errors import CablewayError, SourceError
+from cableway.errors import CablewayError, RunTimeoutError, SourceError
 from cableway.running.cursor import Completion, CursorKeeper, Mark
 from cableway.running.line import Line
 from cableway.running.recovery import Recovered, sources_of
@@ -40,16 +41,20 @@ def take_line(
 ) -> tuple[str, Line | None]:
     """The line of *run*, and the lap that it is to work on where its source is one to be kept.
 
-    The line of a cursor is waited for while another run holds it. Raise *stop*'s reason when that comes first.
+    The line of a cursor is waited for while another run holds it. Raise *stop*'s reason, or `RunTimeoutError`,
+    when that comes first.
     """
     loader = exactness.source
     if loader is None or not (exactness.kept or loader.repeats(loader.config)):
         return run.line, None
     if not exactness.kept:
         return run.line, Line.at(run.cursor, run.run_id, loader, kept=False)
+    until = math.inf if run.time_left_s is None else time.monotonic() + run.time_left_s
     while isinstance(taken := store.take_line(lease, loader.name), Held):
         if stop.reason is not None:
             raise stop.reason
+        if time.monotonic() > until:
+            raise RunTimeoutError(f"another run holds the cursor of loader {loader.name!r}; the time is up")
         time.sleep(min(LOOK_AGAIN_S, taken.expires_in_s))
     return taken.line, Line.at(taken.cursor, run.run_id, loader, kept=True)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 from cableway.blocs.incremental import Incremental, Watermark, first_plan
 from cableway.blocs.kinds import Commits, Ending, ExporterBloc, LinePlace, LoaderBloc, Resources, Written
 from cableway.context import RunContext
-from cableway.errors import LeaseLostError, SourceChangedError
+from cableway.errors import CablewayError, LeaseLostError, SourceChangedError
 
 
 @dataclass
@@ -29,14 +29,14 @@ class World:
     read_from: ClassVar[list[int]] = []
     targets: ClassVar[dict[tuple[str, str], Target]] = {}
     steps_to_live: ClassVar[int | None] = None
-    worked: ClassVar[list[Any]] = []
+    death: ClassVar[type[CablewayError]] = LeaseLostError
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     @classmethod
     def clear(cls, source: list[Any]) -> None:
-        cls.source, cls.steps_to_live = source, None
-        for kept in (cls.read_from, cls.targets, cls.worked):
-            kept.clear()
+        cls.source, cls.steps_to_live, cls.death = source, None, LeaseLostError
+        cls.read_from.clear()
+        cls.targets.clear()
 
     @classmethod
     def step(cls) -> None:
@@ -47,7 +47,7 @@ class World:
             cls.steps_to_live -= 1
             dead = cls.steps_to_live < 0
         if dead:
-            raise LeaseLostError("the attempt is dead")
+            raise cls.death("the attempt is dead")
 
     @classmethod
     def rows(cls, bloc: str) -> list[Any]:
