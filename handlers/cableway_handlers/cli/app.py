@@ -14,6 +14,7 @@ from cableway_handlers.cli import (
     scheduler_commands,
     service_commands,
     state_commands,
+    upkeep_commands,
 )
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ for commands in (
     scheduler_commands,
     hook_commands,
     state_commands,
+    upkeep_commands,
     service_commands,
 ):
     commands.add_to(app)
