@@ -167,18 +167,15 @@ class PostgresRunStore:
     def _claim_row(self, run_id: str, trace_id: str | None, external_id: str | None) -> Row:
         if not is_id(run_id):
             raise self._unknown(run_id)
-        asked = {
-            "run_id": run_id,
-            "trace_id": trace_id,
-            "external_id": None if external_id is None else storable_text(external_id),
-            "claim_id": os.urandom(16).hex(),
-            "schema_number": SCHEMA_NUMBER,
-        }
-        row = self.session.rows("claim", **asked, locked=False)[0]
-        if row["claimed"] or row["has_place"] or row["state"] not in _OPEN:
-            return row
-        lock = Step("lock_place", {"run_id": run_id})
-        return self.session.rows("claim", (lock,), **asked, locked=True)[0]
+        return self.session.rows(
+            "claim",
+            (Step("lock_place", {"run_id": run_id}),),
+            run_id=run_id,
+            trace_id=trace_id,
+            external_id=None if external_id is None else storable_text(external_id),
+            claim_id=os.urandom(16).hex(),
+            schema_number=SCHEMA_NUMBER,
+        )[0]
 
     def _write(self, name: str, lease: Lease, **parameters: Any) -> Row:
         row = self.session.row(name, run_id=lease.run_id, token=lease.token, **parameters)

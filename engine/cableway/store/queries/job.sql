@@ -3,12 +3,11 @@
 -- name: lock_place
 -- Who claims a run that has no place yet counts those who have one, and nobody else does meanwhile.
 SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), hashtext(pipeline) & 127)
-FROM {s}.runs WHERE run_id = %(run_id)s AND overlap <> 'allow'
+FROM {s}.runs WHERE run_id = %(run_id)s AND NOT has_place
 
 -- name: claim
 -- A run's lease if it is free or has run out, with all that the job needs, in one round trip; nothing is taken
 -- from a schema of another version, nor where others of the pipeline have all its places, or hold the run's line.
--- One that has no place yet is to be asked for again, with the places locked.
 -- The row is locked first, so that who comes second sees what the first one did.
 WITH asked AS (
     SELECT * FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
@@ -18,10 +17,10 @@ WITH asked AS (
       AND (a.state IN ('queued', 'launching', 'interrupted', 'crashed')
            OR a.state IN ('running', 'cancelling')
               AND (a.lease_expires_at IS NULL OR a.lease_expires_at <= clock_timestamp()))
-      AND (a.has_place OR %(locked)s AND (a.overlap = 'allow' OR (
+      AND (a.has_place OR a.overlap = 'allow' OR (
                SELECT count(*) FROM {s}.runs AS r
                WHERE r.pipeline = a.pipeline AND r.overlap_key = a.overlap_key AND r.has_place
-                 AND r.ended_at IS NULL AND r.overlap <> 'allow') < a.concurrency))
+                 AND r.ended_at IS NULL AND r.overlap <> 'allow') < a.concurrency)
       AND (a.part IS NOT NULL OR NOT EXISTS (
            SELECT FROM {s}.runs AS r
            WHERE r.line = a.line AND r.ended_at IS NULL AND r.run_id <> a.run_id AND r.part IS NULL
@@ -59,8 +58,7 @@ WITH asked AS (
            coalesce(t.started_at, a.started_at) + a.timeout_s * interval '1 second' AS ends_by
     FROM asked AS a LEFT JOIN taken AS t ON true
 )
-SELECT m.number AS schema_number, a.run_id IS NOT NULL AS known, a.claimed, a.has_place,
-       a.state_now AS state,
+SELECT m.number AS schema_number, a.run_id IS NOT NULL AS known, a.claimed, a.state_now AS state,
        greatest(extract(epoch FROM a.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s,
        extract(epoch FROM a.ends_by - clock_timestamp())::float8 AS time_left_s,
        a.attempt_now AS attempt, a.token_now AS lease_token, a.lease_ttl_s, a.pipeline, a.version, a.parameters,
