@@ -169,7 +169,7 @@ class Service:
         return told
 
     def _ticked(self, what: object) -> dict[str, object]:
-        from cableway_handlers.cron.ticking import decide_due  # croniter, for those alone who have schedules
+        from cableway_handlers.cron.ticking import decide_due  # for those alone who have schedules
 
         names: list[str] | None = None
         if isinstance(what, Mapping):
