@@ -1,4 +1,8 @@
-"""The API's client for programs with an event loop."""
+"""
+The API's client for programs with an event loop.
+
+Above 400 lines, because each thing that can be asked is a method of its own.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,8 @@ def test_all_that_can_be_asked_of_definitions(client: CablewayClient) -> None:
 
 
 def test_all_that_can_be_asked_of_schedulers_and_runs(client: CablewayClient) -> None:
-    client.create_pipeline("flow", PIPELINE["stages"], parameters=PIPELINE["parameters"])
+    document: dict[str, Any] = {**PIPELINE, "name": "flow"}
+    client.create_pipeline(**document)
     trigger = client.create_trigger("hourly", "flow", "0 * * * *")
     assert client.update_trigger("hourly", "flow", "5 * * * *", expected_revision=trigger["revision"])["enabled"]
     scheduler = client.create_scheduler("hourly", "flow", "hourly", jitter_s=5)
