@@ -32,7 +32,7 @@ def application() -> object:
     from cableway_handlers.api.app import create_app
     from cableway_handlers.api.database import DatabaseDesk
 
-    desk = DatabaseDesk(DatabaseSettings(url=os.environ["DATABASE_URL"]))
+    desk = DatabaseDesk(DatabaseSettings(url=os.environ["DATABASE_URL"], prepare_threshold=5))
     return create_app(desk, OnlyRecords(), environment=os.environ)
 
 
