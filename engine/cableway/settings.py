@@ -262,19 +262,23 @@ def _database(known: _Variables) -> DatabaseSettings | None:
 
 def _execution(known: _Variables) -> str | None:
     """What stays the same when the platform repeats this execution."""
-    given = known.text("CABLEWAY_EXECUTION_ID")
+    given, execution = known.text("CABLEWAY_EXECUTION_ID"), known.text("CLOUD_RUN_EXECUTION")
+    metadata, index = known.text("ECS_CONTAINER_METADATA_URI_V4"), known.text("CLOUD_RUN_TASK_INDEX")
+    in_a_pod, host = known.text("KUBERNETES_SERVICE_HOST"), known.text("HOSTNAME")
+    batch, app = known.text("AWS_BATCH_JOB_ID"), known.text("CONTAINER_APP_JOB_EXECUTION_NAME")
     if given is not None:
         return given
-    for kind, variable in (("batch", "AWS_BATCH_JOB_ID"), ("containerapp", "CONTAINER_APP_JOB_EXECUTION_NAME")):
-        if known.text(variable) is not None:
-            return f"{kind}:{known.text(variable)}"
-    if (execution := known.text("CLOUD_RUN_EXECUTION")) is not None:
-        return f"cloudrun:{execution}/{known.text('CLOUD_RUN_TASK_INDEX') or 0}"
-    if (metadata := known.text("ECS_CONTAINER_METADATA_URI_V4")) is not None:
+    if batch is not None:
+        return f"batch:{batch}"
+    if app is not None:
+        return f"containerapp:{app}"
+    if execution is not None:
+        return f"cloudrun:{execution}/{index or 0}"
+    if metadata is not None:
         # Its last part is the task's id, and then the container's.
         return f"ecs:{metadata.rstrip('/').rpartition('/')[2].partition('-')[0]}"
-    if known.text("KUBERNETES_SERVICE_HOST") is not None and (pod := known.text("HOSTNAME")) is not None:
-        return f"kubernetes:{pod}"
+    if in_a_pod is not None and host is not None:
+        return f"kubernetes:{host}"
     return None
 
 

@@ -77,13 +77,11 @@ RUNS = (
         "CABLEWAY_EXECUTION_ID",
         "",
         "What the platform calls this execution, the same when it repeats it: the default key of `python -m cableway "
-        "run NAME`, and the attempt's external id. Unset: the job id of AWS Batch, the task id of ECS, the execution of "
+        "run NAME`, and the attempt's external id. Unset: the job of AWS Batch, the task of ECS, the execution of "
         "Cloud Run or of a container app, or the pod's name on Kubernetes.",
     ),
     Variable("CABLEWAY_MAX_LAUNCHING", "10", "Containers that may be starting at once, over all who launch."),
-    Variable(
-        "CABLEWAY_LAUNCH_DEADLINE_S", "3600", "Seconds after which a run has failed that no launch could start."
-    ),
+    Variable("CABLEWAY_LAUNCH_DEADLINE_S", "3600", "Seconds after which a run has failed that no launch could start."),
     Variable("CABLEWAY_LAUNCH_START_S", "600", "Seconds within which a launched container must claim its run."),
     Variable(
         "CABLEWAY_FILE_ROOT",
@@ -171,11 +169,21 @@ TELEMETRY = (
     Variable("CABLEWAY_TELEMETRY_FLUSH_S", "5", "Seconds that sending may hold up the end of a run."),
     Variable("CABLEWAY_LOCAL_SPANS", "1", "0 keeps no sample of the spans with the run."),
 )
+PLATFORMS = (
+    Variable("AWS_BATCH_JOB_ID", "", "Set by AWS Batch; the same for each of its attempts."),
+    Variable("ECS_CONTAINER_METADATA_URI_V4", "", "Set by ECS; the task's id stands in it."),
+    Variable("CLOUD_RUN_EXECUTION", "", "Set by Cloud Run jobs; the same for each of a task's attempts."),
+    Variable("CLOUD_RUN_TASK_INDEX", "", "Set by Cloud Run jobs beside it."),
+    Variable("CONTAINER_APP_JOB_EXECUTION_NAME", "", "Set by jobs of Azure Container Apps."),
+    Variable("KUBERNETES_SERVICE_HOST", "", "Set in every pod: then `HOSTNAME` is the pod's name."),
+    Variable("HOSTNAME", "", "The pod's name, on Kubernetes; elsewhere it is not looked at."),
+)
 GROUPS = {
     "The state database": DATABASE,
     "Logging": LOGGING,
     "Runs": RUNS,
     "Service": SERVICE,
     "Telemetry": TELEMETRY,
+    "What a platform calls this execution": PLATFORMS,
 }
 VARIABLES = {variable.name: variable for group in GROUPS.values() for variable in group}

@@ -142,3 +142,20 @@ def test_a_file_gives_what_the_environment_does_not(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     assert get_settings() == settings
     assert get_settings(None).database is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "execution"),
+    [
+        ({}, None),
+        ({"HOSTNAME": "laptop"}, None),
+        ({"HOSTNAME": "nightly-abcde", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "kubernetes:nightly-abcde"),
+        ({"ECS_CONTAINER_METADATA_URI_V4": "http://169.254.170.2/v4/b0f3d2-4711"}, "ecs:b0f3d2"),
+        ({"ECS_CONTAINER_METADATA_URI_V4": "http://x/v4/b0-1", "AWS_BATCH_JOB_ID": "j:3"}, "batch:j:3"),
+        ({"CLOUD_RUN_EXECUTION": "nightly-x7", "CLOUD_RUN_TASK_INDEX": "2"}, "cloudrun:nightly-x7/2"),
+        ({"CONTAINER_APP_JOB_EXECUTION_NAME": "job-1"}, "containerapp:job-1"),
+        ({"CABLEWAY_EXECUTION_ID": "mine", "AWS_BATCH_JOB_ID": "j"}, "mine"),
+    ],
+)
+def test_what_a_platform_calls_the_execution(variables: dict[str, str], execution: str | None) -> None:
+    assert read_settings(variables).execution == execution

@@ -110,7 +110,7 @@ def test_an_archived_pipeline_runs_no_more(session: Session) -> None:
 
 def test_a_run_stays_with_its_version(session: Session) -> None:
     before = record_run(session, request()).run_id
-    store_version(session, replace(FLIGHTS, settings=RunSettings(lease_ttl_s=3)), version=2)
+    store_version(session, replace(FLIGHTS, settings=RunSettings(lease_ttl_s=3, concurrency=9)), version=2)
     after = record_run(session, request()).run_id
     with closing(PostgresRunStore(session.settings)) as store:
         claims = [store.claim(run_id) for run_id in (before, after)]
