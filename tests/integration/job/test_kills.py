@@ -154,6 +154,7 @@ def kill_with_a_cursor(world: World, kills: int, seed: int, *, passings: int = 4
     return killed
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.promise("P17")
 @pytest.mark.promise("P11")
 @pytest.mark.fault("B4")
@@ -162,6 +163,7 @@ def test_killed_at_five_places_on_the_way_through_everything(world: World, seed:
     assert kill_with_everything(world, 5, seed, passings=20) == 5
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.promise("P17")
 @pytest.mark.promise("P11")
 @pytest.mark.fault("B4")
@@ -185,6 +187,7 @@ def test_a_drained_attempt_is_gone_on_with(world: World, place: str) -> None:
     assert_rows_of_one_clean_run(world)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.promise("P17")
 @pytest.mark.parametrize("if_exists", ["append", pytest.param("upsert", marks=pytest.mark.chaos)])
 def test_a_cursor_goes_on_from_run_to_run_though_they_die(world: World, if_exists: str) -> None:
@@ -210,6 +213,7 @@ def test_a_cursor_goes_on_from_run_to_run_though_they_die(world: World, if_exist
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(600)
 @pytest.mark.promise("P17")
 @pytest.mark.fault("B4")
 @pytest.mark.parametrize("seed", range(100, 120))
