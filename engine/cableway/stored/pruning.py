@@ -44,13 +44,14 @@ def prune(
 ) -> Pruned:
     """Delete what ended, was decided or was received longer ago than *older_than*; *tell* how far it is after a batch.
 
-    A run stays while it is open, while another run that stays refers to it, and, without *force*, while dead letters
-    on its line are not resolved. With *dry_run* nothing is deleted, and the counts are what would be.
+    A run stays while it is open, while another run that stays refers to it, while its webhook's key is remembered, and,
+    without *force*, while dead letters on its line are not resolved. With *dry_run* nothing is deleted, and the counts are what would be.
     """
     before = datetime.now(UTC) - older_than
     wish = {"before": before, "pipeline": pipeline, "force": force}
     if dry_run:
         return Pruned(**sender.rows("prunable", **wish)[0])
+    sender.rows("forget_keys")
     counts = dict.fromkeys(("runs", "ticks", "deliveries", "versions"), 0)
     while count := sender.rows("prune_runs", **wish, batch=batch)[0]["count"]:
         counts["runs"] += count

@@ -91,6 +91,19 @@ def test_a_run_stays_while_its_line_has_open_dead_letters_unless_forced(
     assert left(sql, "dead_letters") == 0
 
 
+def test_a_run_stays_while_repetitions_of_its_webhook_are_known_by_it(
+    storage: DatabaseStorage, runs: list[str], sql: psycopg.Connection[Any]
+) -> None:
+    for run_id, days in ((runs[0], 29), (runs[1], 31)):
+        sql.execute(
+            "INSERT INTO deliveries (trigger_name, key, body_hash, run_id, received_at)"
+            " VALUES ('t', 'k', 'h', %s, now() - make_interval(days => %s))",
+            (run_id, days),
+        )
+    assert prune(storage.session, timedelta(days=1)).runs == 4
+    assert left(sql, "deliveries") == 1
+
+
 def test_a_chain_of_replays_goes_from_its_end(
     storage: DatabaseStorage, runs: list[str], sql: psycopg.Connection[Any]
 ) -> None:

@@ -59,7 +59,7 @@ def test_rows_that_break_a_rule_are_rejected(rule: dict[str, Any], refused: dict
 
 
 def test_what_only_warns_is_counted_and_let_through(caplog: pytest.LogCaptureFixture) -> None:
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"rule": "unique", "columns": ["id"], "severity": "warn"},
         {"rule": "row_count", "max": 3, "severity": "warn"},
     ]
@@ -91,7 +91,10 @@ def test_a_table_that_breaks_a_rule_fails_its_item(rows: Any, rule: dict[str, An
 
 def test_what_keeps_the_rules_passes_as_it_is() -> None:
     table = pa.table({"id": [1, 2], "at": [datetime.now(UTC)] * 2})
-    rules = [{"rule": "unique", "columns": ["id"]}, {"rule": "freshness", "columns": ["at"], "max_age_s": 600}]
+    rules: list[dict[str, Any]] = [
+        {"rule": "unique", "columns": ["id"]},
+        {"rule": "freshness", "columns": ["at"], "max_age_s": 600},
+    ]
     assert checked(table, *rules)[1] is table
 
 

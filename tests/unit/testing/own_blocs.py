@@ -86,8 +86,8 @@ class Writer(ExporterBloc):
     Config = WriterConfig
     example: ClassVar[Mapping[str, Any]] = {}
     frames = None
-    written: ClassVar[list[Any]] = []
+    kept: ClassVar[list[Any]] = []
 
     def export(self, context: RunContext) -> int:
-        self.written.append(context.input())
+        self.kept.append(context.input())
         return len(context.input())

@@ -36,7 +36,7 @@ def document(**slow: Any) -> dict[str, Any]:
 
 
 def test_exporters_catch_and_the_record_is_whole() -> None:
-    Writer.written.clear()
+    Writer.kept.clear()
     report = run_pipeline(document(), parameters={"factor": 10}, blocs=OWN)
     assert report.ok
     assert sorted(row["n"] for row in report.rows("out")) == [0, 10, 20, 30, 40]
@@ -45,15 +45,15 @@ def test_exporters_catch_and_the_record_is_whole() -> None:
     assert report.counts["succeeded"] == 4
     assert report.stage("work").items == 3
     assert {span.name for span in report.spans} >= {"run counting"}
-    assert Writer.written == []
+    assert Writer.kept == []
     with pytest.raises(KeyError, match="out"):
         report.rows("in")
 
 
 def test_an_exporter_writes_where_it_is_let() -> None:
-    Writer.written.clear()
+    Writer.kept.clear()
     report = run_pipeline(document(), blocs=OWN, capture=False)
-    assert sum(len(rows) for rows in Writer.written) == 5
+    assert sum(len(rows) for rows in Writer.kept) == 5
     assert report.exported == {}
 
 

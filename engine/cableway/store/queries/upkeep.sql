@@ -2,11 +2,13 @@
 
 -- name: prune_runs
 -- Runs that ended before an instant, with all that hangs on them. One that another run refers to waits until that one is
--- gone, and so does one on whose line dead letters are not resolved, unless they may go too.
+-- gone, and so does one on whose line dead letters are not resolved, unless they may go too. One by whose key a
+-- webhook's repetition is known stays as long as that is remembered.
 WITH old AS (
     SELECT r.run_id FROM {s}.runs AS r
     WHERE r.ended_at < %(before)s AND (%(pipeline)s::text IS NULL OR r.pipeline = %(pipeline)s)
       AND NOT EXISTS (SELECT FROM {s}.runs AS c WHERE c.replay_of = r.run_id OR c.parent_run_id = r.run_id)
+      AND NOT EXISTS (SELECT FROM {s}.deliveries AS d WHERE d.run_id = r.run_id)
       AND (%(force)s OR NOT EXISTS (
           SELECT FROM {s}.runs AS o JOIN {s}.dead_letters AS l ON l.run_id = o.run_id
           WHERE o.line = r.line AND l.state <> 'resolved'
@@ -69,6 +71,7 @@ SELECT count(*)::int AS count FROM gone
 SELECT (
     SELECT count(*) FROM {s}.runs AS r
     WHERE r.ended_at < %(before)s AND (%(pipeline)s::text IS NULL OR r.pipeline = %(pipeline)s)
+      AND NOT EXISTS (SELECT FROM {s}.deliveries AS d WHERE d.run_id = r.run_id)
       AND NOT EXISTS (
           SELECT FROM {s}.runs AS c
           WHERE (c.replay_of = r.run_id OR c.parent_run_id = r.run_id) AND (c.ended_at < %(before)s) IS NOT TRUE
