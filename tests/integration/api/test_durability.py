@@ -109,9 +109,9 @@ def test_without_postgres_the_answer_is_503_and_soon_after_it_is_202_again(
     assert "/tmp" not in refused.text  # nothing of where the database is
     assert service.client.get("/health").json() == {"status": "down", "database": "down", "scheduler": "off"}
     assert service.client.get("/healthz").status_code == 200
-    for asked in (service.client.get("/runs"), service.client.post("/runs", json={"pipeline": "orders"})):
-        assert (asked.status_code, asked.headers["retry-after"]) == (503, "5")
-        assert asked.elapsed.total_seconds() < 4
+    asked = service.client.post("/runs", json={"pipeline": "orders"})
+    assert (asked.status_code, asked.headers["retry-after"]) == (503, "5")
+    assert asked.elapsed.total_seconds() < 4
     server.start()
     assert service.client.send(webhook(service.url)).status_code == 202
     assert database.rows("SELECT count(*) FROM cableway.runs") == [{"count": 2}]
