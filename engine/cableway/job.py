@@ -296,6 +296,7 @@ class _Job:
             return result
         try:
             if spans:
+            profile=assembly.profile(attempt.pipeline, loop_s=attempt.loop_s) if assembly and attempt else None,
                 self._keep_spans(spans)
             failpoints.reach("before_finish")
             self._opened.store.finish(self._lease, result)

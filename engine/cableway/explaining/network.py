@@ -16,7 +16,7 @@ WORTH = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedStage:
-    """A stage as a run has recorded it. Times are seconds, summed over its units or workers."""
+    """A stage as a run has recorded it. A unit is one time that a worker was busy; times are summed over workers."""
 
     name: str
     lane: str
@@ -26,10 +26,25 @@ class RecordedStage:
     taken: int
     given: int
     work_s: float
-    wait_s: float
     blocked_s: float
     times: Mapping[int, int]
-    """Units by bucket of their time."""
+    """Units by bucket of their time: all of them, or a sample."""
+    serial: bool = False
+    """It works on one item at a time, whatever the definition says."""
+    per_s: float | None = None
+    """Units that may begin in a second."""
+    limits: tuple[str, ...] = ()
+    """Limits that it shares with other runs."""
+
+    @property
+    def computes(self) -> bool:
+        """Whether each of its workers wants a core."""
+        return not COMPUTING.isdisjoint(self.lane.split())
+
+    @property
+    def at_once(self) -> int:
+        """Workers that can have something to do: a stream that came of one item has one."""
+        return 1 if self.serial else max(1, min(self.workers, self.taken))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +68,8 @@ class Proposal:
     workers: int
     wall_s: float
     """Predicted for the whole run."""
+    vcpu_s: float
+    """The time of all processors that it has meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,49 +77,88 @@ class Explanation:
     """Where a run's time went."""
 
     wall_s: float
+    vcpu_s: float
     replayed_s: float
     """What the play gives for the run as it was; how far it lies from ``wall_s`` says how far to trust it."""
     bottleneck: str | None
     findings: tuple[Finding, ...]
     proposals: tuple[Proposal, ...]
+    no_more: str | None
+    """Why more workers for the bottleneck would give nothing, where that is known."""
 
 
-def explained(stages: Sequence[RecordedStage], run_s: float, *, cores: int) -> Explanation:
-    """Explain a run that took *run_s* seconds on *cores* processors. *stages* are in order, the source first."""
+def explained(stages: Sequence[RecordedStage], run_s: float, *, cores: int, loop_s: float = 0.0) -> Explanation:
+    """Explain a run that took *run_s* seconds on *cores* processors. *stages* are in order, the source first.
+
+    *loop_s* is for how long its event loop computed, which no number of workers makes less.
+    """
     findings = tuple(_finding(stages, index, run_s) for index in range(len(stages)))
     replayed = predicted_s(stages, run_s, cores=cores, workers={})
-    bottleneck = max(findings, key=lambda finding: finding.busy, default=None)
-    proposals: list[Proposal] = []
-    if bottleneck is not None:
-        before = run_s
-        for workers in _candidates(next(stage for stage in stages if stage.name == bottleneck.stage), cores):
-            took = predicted_s(stages, run_s, cores=cores, workers={bottleneck.stage: workers})
-            if took > before * (1 - WORTH):
-                break
-            proposals.append(Proposal(stage=bottleneck.stage, workers=workers, wall_s=took))
-            before = took
+    busiest = max(range(len(stages)), key=lambda index: findings[index].busy, default=None)
+    bottleneck = None if busiest is None else stages[busiest]
+    no_more = None if bottleneck is None else _hindrance(bottleneck, run_s, cores, loop_s)
+    proposals = _proposals(stages, bottleneck, run_s, cores, loop_s) if bottleneck is not None and not no_more else []
     return Explanation(
         wall_s=run_s,
+        vcpu_s=run_s * cores,
         replayed_s=replayed,
-        bottleneck=None if bottleneck is None else bottleneck.stage,
+        bottleneck=None if bottleneck is None else bottleneck.name,
         findings=findings,
         proposals=tuple(proposals),
+        no_more=no_more,
     )
 
 
-def predicted_s(stages: Sequence[RecordedStage], run_s: float, *, cores: int, workers: Mapping[str, int]) -> float:
+def predicted_s(
+    stages: Sequence[RecordedStage], run_s: float, *, cores: int, workers: Mapping[str, int], loop_s: float = 0.0
+) -> float:
     """How long the run would have taken with *workers* by stage, the others as they were.
 
-    What the play of the run as it was leaves unexplained (the start, the end) is kept as it is.
+    What the play of the run as it was leaves unexplained (the start, the end) is kept as it is, and where the play
+    takes longer than the run did it is shortened by as much.
     """
-    as_it_was = wall_s([_model(stage, stage.workers, cores) for stage in stages])
-    changed = wall_s([_model(stage, workers.get(stage.name, stage.workers), cores) for stage in stages])
-    return changed + max(0.0, run_s - as_it_was) if workers else as_it_was
+    as_it_was = wall_s([_model(stage, stage.at_once, cores) for stage in stages])
+    if not workers:
+        return as_it_was
+    changed = wall_s([_model(stage, workers.get(stage.name, stage.at_once), cores) for stage in stages])
+    played_s = changed * min(1.0, run_s / as_it_was) if as_it_was else changed
+    by_rate_s = (stage.units / stage.per_s for stage in stages if stage.per_s)
+    return max(played_s + max(0.0, run_s - as_it_was), loop_s, *by_rate_s)
+
+
+def _proposals(
+    stages: Sequence[RecordedStage], bottleneck: RecordedStage, run_s: float, cores: int, loop_s: float
+) -> list[Proposal]:
+    proposals: list[Proposal] = []
+    before = run_s
+    for workers in _candidates(bottleneck, cores):
+        took = predicted_s(stages, run_s, cores=cores, workers={bottleneck.name: workers}, loop_s=loop_s)
+        if took > before * (1 - WORTH):
+            break
+        proposals.append(Proposal(stage=bottleneck.name, workers=workers, wall_s=took, vcpu_s=took * cores))
+        before = took
+    return proposals
+
+
+def _hindrance(stage: RecordedStage, run_s: float, cores: int, loop_s: float) -> str | None:
+    if stage.serial:
+        return "it works on one item at a time, as its order or its gathering wants it"
+    if stage.at_once < stage.workers or stage.taken <= 1:
+        return "all that it gives came of one item, which one worker reads"
+    if stage.limits:
+        return f"it shares {', '.join(stage.limits)} with other runs, and what those leave is not known"
+    if stage.per_s and stage.units / stage.per_s > run_s * (1 - 2 * WORTH):
+        return f"its rate_per_s lets {stage.per_s:g} begin in a second"
+    if stage.computes and stage.workers >= cores:
+        return f"each of its workers wants a processor, and there are {cores}"
+    if not stage.computes and loop_s > run_s * (1 - 2 * WORTH):
+        return "the event loop computes nearly all the time; another lane, or a cheaper handler, would give more"
+    return None
 
 
 def _finding(stages: Sequence[RecordedStage], index: int, run_s: float) -> Finding:
     stage = stages[index]
-    worker_s = max(run_s * stage.workers, 1e-9)
+    worker_s = max(run_s * stage.at_once, 1e-9)
     return Finding(
         stage=stage.name,
         busy=min(1.0, stage.work_s / worker_s),
@@ -115,7 +171,7 @@ def _model(stage: RecordedStage, workers: int, cores: int) -> StageModel:
     units = max(stage.units, 1)
     return StageModel(
         name=stage.name,
-        workers=min(workers, cores) if stage.lane in COMPUTING else workers,
+        workers=min(workers, cores) if stage.computes else workers,
         queue_size=stage.queue_size,
         units=units,
         taken=stage.taken,
@@ -129,4 +185,4 @@ def _candidates(stage: RecordedStage, cores: int) -> list[int]:
     wanted = sorted(
         {stage.workers + 1, *(round(stage.workers * factor) for factor in (1.5, 2, 3, 4))} - {stage.workers}
     )
-    return [workers for workers in wanted if stage.lane not in COMPUTING or workers <= cores]
+    return [workers for workers in wanted if not stage.computes or workers <= cores]

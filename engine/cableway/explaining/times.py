@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import frexp, ldexp
+from math import ldexp
 from random import Random
 
-STEPS = 8
-"""Buckets in each doubling: a time is known to within 4.5 %, and the mean exactly, from the sum beside it."""
+from cableway.buckets import STEPS, bucket_of
 
-
-def bucket_of(nanoseconds: int) -> int:
-    """The bucket of a time. Of two times the longer one's is never the lower."""
-    if nanoseconds <= 1:
-        return 0
-    fraction, exponent = frexp(nanoseconds)
-    return (exponent - 1) * STEPS + int((fraction * 2 - 1) * STEPS)
+__all__ = ["STEPS", "Times", "bucket_of", "counted", "seconds_of"]
 
 
 def seconds_of(bucket: int) -> float:

@@ -79,10 +79,13 @@ class FanOut:
                 stream.room = lambda: following.inbox.size - len(following.inbox)
 
     async def _next(self, stream: AsyncIterator[Any], bloc: str) -> Any:
+        began = self._stage.now_ns()
         try:
             return await next_of(stream, self._units[bloc].bloc.timeout_s, self._stage.left_behind)
         except StopAsyncIteration:
             return _END
+        finally:
+            self._stage.counts.service.add(self._stage.now_ns() - began)
 
     def _child(self, parent: WorkItem, number: int, value: Any, beside: dict[str, Any], bloc: str) -> WorkItem | None:
         stage = self._stage

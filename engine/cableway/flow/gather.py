@@ -48,6 +48,7 @@ class Gatherer:
 
     def _fold(self, hand: Hand) -> None:
         stage, item = self._stage, hand.item
+        began = stage.now_ns()
         for name, fold in self._folds.items():
             try:
                 self._add(name, fold, item)
@@ -57,6 +58,7 @@ class Gatherer:
                 stage.took(item, stage.now_ns())
                 stage.fail(hand, name, failure(error), 1)
                 return
+        stage.counts.service.add(stage.now_ns() - began)
         self._count += 1
         if self._made is None:
             self._made = WorkItem(None, job_id="gather")

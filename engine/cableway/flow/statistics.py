@@ -7,8 +7,10 @@ they came, so nothing has to be remembered for an item; the same holds for the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+
+from cableway.flow.service import ServiceTimes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,9 @@ class StageStatistics:
 
     ``emitted`` counts what the stage has sent on, children of a fan-out included; ``merged`` counts what
     became part of a batch or gather.
+
+    ``units`` counts the times that a worker was busy, ``busy_s`` sums them, and ``times`` has a sample of them by
+    bucket; none of the three knows what a lean loop does.
     """
 
     name: str
@@ -47,6 +52,9 @@ class StageStatistics:
     work_s: float
     blocked_s: float
     blocs: tuple[BlocStatistics, ...] = ()
+    units: int = 0
+    busy_s: float = 0.0
+    times: Mapping[int, int] = field(default_factory=dict[int, int])
 
 
 class BlocCounts:
@@ -90,6 +98,8 @@ class StageCounts:
     abandoned: int = 0
     blocked_ns: int = 0
     blocs: dict[str, BlocCounts] = field(default_factory=dict[str, BlocCounts])
+    service: ServiceTimes = field(default_factory=ServiceTimes)
+    """Of workers that have more to do than the lean loops: those book whole rows of items at once."""
 
     def bloc(self, name: str) -> BlocCounts:
         """The sums of one bloc, begun when first asked for."""
@@ -144,4 +154,7 @@ class StageCounts:
             work_s=(self.finished_ns + in_work * now - started_ns) / 1e9,
             blocked_s=self.blocked_ns / 1e9,
             blocs=tuple(bloc.freeze() for bloc in self.blocs.values()) if len(self.blocs) > 1 else (),
+            units=self.service.units,
+            busy_s=self.service.busy_ns / 1e9,
+            times=dict(self.service.by_bucket),
         )

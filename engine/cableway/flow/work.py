@@ -54,6 +54,7 @@ class Work:
                 await turn.over()
 
     async def _visit(self, visit: Visit, hand: Hand) -> None:
+        began = self._stage.now_ns()
         if not visit.started:
             visit.started = True
             late = self._too_late(visit)
@@ -61,16 +62,17 @@ class Work:
                 await self._leave(visit, hand, late)
                 return
             if not self._with_times:
-                self._stage.took(visit.item, self._stage.now_ns())
+                self._stage.took(visit.item, began)
+        due: float | None = None
+        refused: Refusal | None = None
         try:
             due = await self._run(visit)
         except Refusal as refusal:
-            self._begin_late(visit)
-            await self._leave(visit, hand, refusal)
-            return
+            refused = refusal
+        self._book(visit, began)
         if due is None:
             self._begin_late(visit)
-            await self._leave(visit, hand, None)
+            await self._leave(visit, hand, refused)
         else:
             hand.item = None
             self.delays.park(visit, due)
@@ -92,6 +94,12 @@ class Work:
             return await self._units.run(visit)
         finally:
             leave_all(self._turnstiles)
+
+    def _book(self, visit: Visit, began_ns: int) -> None:
+        """How long a worker was busy with *visit* this time; in a pool, without the wait for a child."""
+        result = visit.results.get(self._stage.units[0].bloc.name) if self._with_times else None
+        busy_ns = self._stage.now_ns() - began_ns if result is None else result.finished_ns - result.started_ns
+        self._stage.counts.service.add(busy_ns)
 
     def _begin_late(self, visit: Visit) -> None:
         """Where a unit may have waited in a pool, its start is what the child read."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ class Attempt:
         self.pipeline = ETLPipeline(
             assembly.config(),
             source=[assembly.root()],
+        self.loop_s = 0.0
+        """For how long the event loop held a processor."""
             observers=tuple(filter(None, (self._verdict, box, self._upkeep.observer, *observers))),
             clock=clock,
         )
@@ -146,6 +149,7 @@ class Attempt:
         try:
             async with limit:
                 for bloc in self._assembly.blocs.values():
+        began_s = time.thread_time()
                     opened.append(bloc)
                     await self._open(bloc)
                 await self._upkeep.begin(self._post, self._verdict)
@@ -158,6 +162,8 @@ class Attempt:
 
     async def _open(self, bloc: Bloc) -> None:
         if type(bloc).open is Bloc.open:
+        finally:
+            self.loop_s = time.thread_time() - began_s
             return
         try:
             await called(bloc.open, self._assembly.context(bloc.name))

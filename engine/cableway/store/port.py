@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from cableway.definition import JsonObject
 from cableway.errors import EXIT_BUG
@@ -46,6 +46,18 @@ ENDED = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What a run works on again."""
+
+    of: str
+    """The run that it replays."""
+    stage: str
+    """Where it begins."""
+    whole: bool = False
+    """It reads the whole source again; exporters before ``stage`` write nothing. Else its source are dead letters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A run with the version that it is pinned to. ``document`` is the normalised definition."""
 
@@ -67,6 +79,7 @@ class RunRecord:
     tracestate: str | None = None
     trace_id: str | None = None
     cursor: JsonObject | None = None
+    replay: Replay | None = None
     time_left_s: float | None = None
     """Seconds until its timeout, which counts from its first attempt on."""
 
@@ -136,7 +149,10 @@ class StageRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A unit that failed for good. ``payload`` is JSON; ``stack`` has no locals."""
+    """A unit that failed for good. ``payload`` is JSON; ``stack`` has no locals.
+
+    ``payload_at`` says where a payload is that was too large, ``shape`` and ``frames`` how it is to be read.
+    """
 
     item_id: str
     stage: str
@@ -147,8 +163,24 @@ class DeadLetter:
     attempts: int = 1
     payload: Any = None
     payload_bytes: int = 0
+    payload_at: str | None = None
+    shape: Literal["data", "row"] = "data"
+    frames: JsonObject | None = None
     trace_id: str | None = None
     span_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedItem:
+    """An item that a replay works on again, out of the dead letter of its first unit that failed."""
+
+    letter_id: int
+    item_id: str
+    bloc: str
+    shape: Literal["data", "row"]
+    payload: Any
+    payload_at: str | None
+    frames: JsonObject | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +213,8 @@ class RunResult:
     spans_dropped: int = 0
     trace_id: str | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    profile: JsonObject | None = None
+    """What `cableway.explaining` replays: how long workers were busy at a time, by stage."""
 
     @property
     def may_pass(self) -> bool:
@@ -250,7 +284,18 @@ class RunStore(Protocol):
         ...
 
     def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
-        """Stage, bloc and item of every dead letter on the run's line whose item begins with *prefix*."""
+        """Stage, bloc and item of every dead letter on the run's line whose item begins with *prefix*.
+
+        Without those that the run works on again; for a replay its own alone.
+        """
+        ...
+
+    def take_letters(self, lease: Lease, *, own: bool) -> None:
+        """Work again on what was to be replayed and is open by now; *own*: on all that failed in this run too."""
+        ...
+
+    def replayed_items(self, lease: Lease, after: int, limit: int) -> Sequence[ReplayedItem]:
+        """The items that this run works on again whose letters come *after* one, in their order."""
         ...
 
     def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
@@ -258,7 +303,10 @@ class RunStore(Protocol):
         ...
 
     def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:
-        """Store units that failed for good; the same unit of the same run is stored once."""
+        """Store units that failed for good; the same unit of the same run is stored once.
+
+        A unit that was worked on again has its letter already: it is open again, with the new error.
+        """
         ...
 
     def add_spans(self, lease: Lease, spans: Sequence[SpanRow]) -> None:

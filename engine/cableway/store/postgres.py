@@ -27,6 +27,8 @@ from cableway.store.port import (
     Full,
     Held,
     Lease,
+    Replay,
+    ReplayedItem,
     RunRecord,
     RunResult,
     RunState,
@@ -126,6 +128,15 @@ class PostgresRunStore:
         rows = self.session.rows("dead_units", run_id=lease.run_id, token=lease.token, prefix=prefix)
         return {(row["stage"], row["bloc"], row["item_id"]) for row in rows}
 
+    def take_letters(self, lease: Lease, *, own: bool) -> None:
+        """As `RunStore.take_letters`."""
+        self._write("take_letters", lease, all=own)
+
+    def replayed_items(self, lease: Lease, after: int, limit: int) -> Sequence[ReplayedItem]:
+        """As `RunStore.replayed_items`."""
+        mine = {"run_id": lease.run_id, "token": lease.token}
+        return [ReplayedItem(**row) for row in self.session.rows("replayed_items", **mine, after=after, limit=limit)]
+
     def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
         """As `RunStore.checkpoint`."""
         self._write("checkpoint", lease, position=storable_json(cursor))
@@ -158,6 +169,7 @@ class PostgresRunStore:
             problem=None if result.problem is None else storable_json(result.problem),
             trace_id=result.trace_id,
             stages=storable_json(stages),
+            profile=None if result.profile is None else storable_json(result.profile),
         )
 
     def close(self) -> None:
@@ -195,6 +207,9 @@ def _lost(lease: Lease) -> LeaseLostError:
 
 
 def _run_record(run_id: str, row: Row) -> RunRecord:
+    replay = None
+    if row["replay_stage"] is not None:
+        replay = Replay(of=row["replay_of"], stage=row["replay_stage"], whole=row["replay_whole"])
     return RunRecord(
         run_id=run_id,
         pipeline=row["pipeline"],
@@ -214,5 +229,6 @@ def _run_record(run_id: str, row: Row) -> RunRecord:
         tracestate=row["tracestate"],
         trace_id=row["trace_id"],
         cursor=row["cursor"],
+        replay=replay,
         time_left_s=row["time_left_s"],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cableway.errors import SchemaVersionError
 from cableway.settings import DatabaseSettings
 
-SCHEMA_NUMBER = 8
+SCHEMA_NUMBER = 9
 """Number of the newest file in ``schema/``."""
 
 

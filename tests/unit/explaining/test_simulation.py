@@ -72,7 +72,7 @@ def recorded(name: str, seconds: float, *, workers: int = 1, lane: str = "async"
     times = counted([round(seconds * 1e9)] * units)
     return RecordedStage(
         name=name, lane=lane, workers=workers, queue_size=10, units=units, taken=units, given=units,
-        work_s=seconds * units, wait_s=0.0, blocked_s=0.0, times=times,
+        work_s=seconds * units, blocked_s=0.0, times=times,
     )  # fmt: skip
 
 
@@ -134,7 +134,6 @@ def played(workers: int) -> tuple[float, list[RecordedStage]]:
                 taken=200,
                 given=200,
                 work_s=sum(times) / 1e9,
-                wait_s=of_stage.wait_s,
                 blocked_s=of_stage.blocked_s,
                 times=counted(round(each) for each in times),
             )

@@ -169,7 +169,7 @@ WITH asked AS (
 ), attempted AS (
     UPDATE {s}.attempts AS a
     SET state = %(state)s, exit_code = %(exit_code)s, reason = %(problem)s::jsonb ->> 'detail',
-        trace_id = coalesce(%(trace_id)s, a.trace_id), ended_at = clock_timestamp()
+        trace_id = coalesce(%(trace_id)s, a.trace_id), ended_at = clock_timestamp(), profile = %(profile)s::jsonb
     FROM held WHERE a.run_id = held.run_id AND a.attempt = held.attempt
 ), staged AS (
     INSERT INTO {s}.run_stages (run_id, attempt, position, stage, bloc, lane, items, rows, failed, skipped, retries,

@@ -18,6 +18,14 @@ FROM {s}.runs WHERE run_id = %(run_id)s
 SELECT attempt, state, external_id, exit_code, reason, trace_id, started_at, ended_at
 FROM {s}.attempts WHERE run_id = %(run_id)s ORDER BY attempt
 
+-- name: profile
+-- Of the last attempt that recorded one, with the definition that it worked by.
+SELECT a.attempt, a.profile, v.document, extract(epoch FROM a.ended_at - a.started_at)::float8 AS wall_s
+FROM {s}.runs AS r
+JOIN {s}.pipeline_versions AS v ON v.pipeline = r.pipeline AND v.version = r.version
+JOIN {s}.attempts AS a ON a.run_id = r.run_id AND a.profile IS NOT NULL
+WHERE r.run_id = %(run_id)s ORDER BY a.attempt DESC LIMIT 1
+
 -- name: stages
 -- Of the last attempt that recorded any.
 SELECT stage, bloc, lane, items, rows, failed, skipped, retries, work_s, wait_s, blocked_s, workers

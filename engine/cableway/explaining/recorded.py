@@ -1,0 +1,74 @@
+"""From the profile that an attempt has left to an explanation of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cableway.errors import UnknownNameError, UnknownRunError
+from cableway.explaining.network import Explanation, RecordedStage, explained
+from cableway.store.executor import Row, Step, Steps
+from cableway.store.ids import is_id
+from cableway.store.storable import storable_text
+
+if TYPE_CHECKING:
+    from cableway.definition import JsonObject
+
+FORMAT = 1
+"""Of the profiles that can be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunExplanation(Explanation):
+    """Where the time of a run's last recorded attempt went."""
+
+    run_id: str
+    attempt: int
+    cores: int
+
+
+def read_explanation(run_id: str) -> Steps[RunExplanation]:
+    """Explain a run. Raise `UnknownRunError`, or `UnknownNameError` where no attempt of it has left a profile."""
+    run = (yield Step("run", {"run_id": run_id})) if is_id(run_id) else []
+    if not run:
+        raise UnknownRunError(f"no run {storable_text(run_id)[:80]!r}")
+    rows = yield Step("profile", {"run_id": run_id})
+    if not rows or rows[0]["profile"].get("format") != FORMAT:
+        raise UnknownNameError(
+            f"run {run_id} is {run[0]['state']}, and no attempt of it has left times: there is nothing to explain yet"
+        )
+    return _explained(run_id, rows[0])
+
+
+def recorded_stages(profile: Mapping[str, Any], document: Mapping[str, Any]) -> list[RecordedStage]:
+    """The stages of *profile*, with what the definition *document* says of their rates and limits."""
+    defined: dict[str, JsonObject] = {stage["name"]: stage for stage in document["stages"]}
+    return [_stage(stage, defined.get(stage["name"], {})) for stage in profile["stages"]]
+
+
+def _explained(run_id: str, row: Row) -> RunExplanation:
+    profile: Mapping[str, Any] = row["profile"]
+    stages = recorded_stages(profile, row["document"])
+    cores = int(profile["cores"])
+    found = explained(stages, row["wall_s"], cores=cores, loop_s=profile["loop_s"])
+    fields = {name: getattr(found, name) for name in Explanation.__dataclass_fields__}
+    return RunExplanation(run_id=run_id, attempt=row["attempt"], cores=cores, **fields)
+
+
+def _stage(stage: Mapping[str, Any], defined: Mapping[str, Any]) -> RecordedStage:
+    return RecordedStage(
+        name=stage["name"],
+        lane=stage["lane"],
+        workers=stage["workers"],
+        queue_size=stage["queue_size"],
+        units=stage["units"],
+        taken=stage["taken"],
+        given=stage["given"],
+        work_s=stage["busy_s"],
+        blocked_s=stage["blocked_s"],
+        times={int(bucket): count for bucket, count in stage["times"].items()},
+        serial=stage["serial"],
+        per_s=defined.get("rate_per_s"),
+        limits=tuple(defined.get("limits") or ()),
+    )
