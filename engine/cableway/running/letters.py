@@ -6,20 +6,22 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from cableway import failpoints
-from cableway.errors import ENDS_ATTEMPT, CablewayError, ItemError, LeaseLostError, RecordError
+from cableway.errors import ENDS_ATTEMPT, CablewayError, ItemError, LeaseLostError, RecordError, UnavailableError
 from cableway.flow.observer import Observer
 from cableway.redaction import redacted, redacted_json, redacted_piece
+from cableway.running.payloads import payload_of
 from cableway.running.threads import in_thread
 from cableway.store.port import DeadLetter
-from cableway.store.storable import storable_json
 
 if TYPE_CHECKING:
     from cableway.definition import JsonObject
     from cableway.items import WorkItem
+    from cableway.running.payload_folder import PayloadFolder
     from cableway.running.stopping import Stop
     from cableway.store.port import Lease, RunStore
 
@@ -27,8 +29,6 @@ log = logging.getLogger("cableway.job")
 
 ROOT = "root"
 """The id of the item that a run begins with."""
-PAYLOAD_LIMIT = 256 * 1024
-"""Bytes of JSON above which a payload is left out and only its size is kept."""
 CROWDED_LETTERS = 500
 """Letters at which the next group is stored at once."""
 KEPT_AT_MOST = 10_000
@@ -43,17 +43,24 @@ STORE_EVERY_S = 2.0
 CUT_CHARS = 8_000
 """Characters from which on a text may have been cut where it was made, in a worker."""
 
-_MEMBERS_LIMIT = 10_000
-
 
 class DeadLetterBox(Observer):
-    """Gathers failed units until they are taken out. *payload* gives what of an item's data is worth keeping."""
+    """Gathers failed units until they are taken out. *payload* gives what of an item's data is worth keeping.
+
+    *blocs* are the names that an item's data goes by, so that a single row that was refused is told apart. With
+    *spills* what is too large for a letter waits beside it, to be kept elsewhere.
+    """
 
     def __init__(
         self,
         payload: Callable[[WorkItem], Any] | None = None,
         span_context: Callable[[WorkItem], tuple[str, str] | None] | None = None,
+        *,
+        blocs: Collection[str] | None = None,
+        spills: bool = False,
     ) -> None:
+        self._blocs = blocs
+        self._spills = spills
         self.crowded = asyncio.Event()
         self.left_out = 0
         self._letters: list[DeadLetter] = []
@@ -70,11 +77,12 @@ class DeadLetterBox(Observer):
         if len(self._letters) >= KEPT_AT_MOST:
             self.left_out += 1
             return
-        payload, size_bytes = payload_of(item.data if self._payload is None else self._payload(item))
-        if self._bytes + size_bytes > KEPT_BYTES:
-            payload = None
-        if payload is not None:
-            self._bytes += size_bytes
+        data = item.data if self._payload is None else self._payload(item)
+        payload = payload_of(data, self._blocs)
+        crowded = self._bytes + payload.size_bytes > KEPT_BYTES
+        spilled = payload.text is None and payload.size_bytes > 0 and self._spills and not crowded
+        if spilled or (payload.text is not None and not crowded):
+            self._bytes += payload.size_bytes
         trace_id, span_id = (self._span_context(item) if self._span_context is not None else None) or (None, None)
         letter = DeadLetter(
             item_id=item.job_id,
@@ -84,8 +92,11 @@ class DeadLetterBox(Observer):
             message=_without_secrets(str(error)) or type(error).__name__,
             stack=_without_secrets(_stack(error) or "") or None,
             attempts=attempts,
-            payload=redacted_json(payload),
-            payload_bytes=size_bytes,
+            payload=None if payload.text is None or crowded else redacted_json(json.loads(payload.text)),
+            payload_bytes=payload.size_bytes,
+            shape=payload.shape,
+            frames=payload.frames,
+            overflow=partial(payload_of, data, self._blocs, limit=None) if spilled else None,
             trace_id=trace_id,
             span_id=span_id,
         )
@@ -107,7 +118,7 @@ class DeadLetterBox(Observer):
     def put_back(self, letters: list[DeadLetter]) -> None:
         """They could not be stored yet."""
         self._letters = letters + self._letters
-        self._bytes += sum(letter.payload_bytes for letter in letters if letter.payload is not None)
+        self._bytes += sum(letter.payload_bytes for letter in letters if letter.payload is not None or letter.overflow)
 
 
 class LetterPost:
@@ -126,8 +137,10 @@ class LetterPost:
         *,
         mark: Callable[[], Callable[[], JsonObject] | None] | None = None,
         checkpoint_s: float = CHECKPOINT_EVERY_S,
+        payloads: PayloadFolder | None = None,
     ) -> None:
         self._mark = mark
+        self._payloads = payloads
         self._checkpoint_s = checkpoint_s
         self._turn = asyncio.Lock()
         self._box = box
@@ -158,9 +171,15 @@ class LetterPost:
             raise RecordError(f"dead letters could not be stored: {error}") from error
 
     async def stored(self) -> None:
-        """Return when every letter that has gathered by now is stored."""
+        """Return when every letter that has gathered by now is stored. Raise what no waiting would mend."""
         while (self._box.waiting or self._turn.locked()) and not self._stop.lost:
-            await self._send_for_now()
+            try:
+                await self._send()
+            except LeaseLostError as error:
+                self._stop.ask(error)
+            except UnavailableError as error:
+                log.warning("a batch waits until dead letters can be stored: %s", error)
+                await asyncio.sleep(STORE_EVERY_S)
 
     async def checkpoint(self, cursor: Callable[[], JsonObject]) -> None:
         """Store what *cursor*, called in a thread, gives: how far the run is. Raise as `RunStore.checkpoint`."""
@@ -220,10 +239,18 @@ class LetterPost:
             return
         failpoints.reach("before_letters")
         try:
+            letters = await in_thread(self._spilled, letters)
             await in_thread(self._store.add_dead_letters, self._lease, letters)
         except BaseException:
             self._box.put_back(letters)
             raise
+
+    def _spilled(self, letters: list[DeadLetter]) -> list[DeadLetter]:
+        """*letters*, those with more payload than a row takes with where it is now."""
+        payloads = self._payloads
+        if payloads is None:
+            return letters
+        return [letter if letter.overflow is None else payloads.keep(self._lease.run_id, letter) for letter in letters]
 
 
 def _without_secrets(text: str) -> str:
@@ -235,53 +262,6 @@ def error_type(error: BaseException) -> str:
     if isinstance(error, ItemError):
         return error.error_type or error.item_code
     return type(error).__name__
-
-
-def payload_of(data: Any) -> tuple[Any, int]:
-    """*data* as JSON values that Postgres takes, with its size in bytes; None in their place above `PAYLOAD_LIMIT`."""
-    try:
-        size_bytes = _estimated_bytes(data)
-        if size_bytes > 4 * PAYLOAD_LIMIT:
-            return None, size_bytes
-        text = storable_json(_jsonable(data))
-    except Exception:  # noqa: BLE001 - a payload of somebody's own making may raise anything, and a letter must be kept
-        return None, 0
-    return (json.loads(text) if len(text) <= PAYLOAD_LIMIT else None), len(text)
-
-
-def _estimated_bytes(data: Any) -> int:
-    """Of what need not be turned into JSON to see that it is large: tables, and long lists."""
-    if isinstance(data, Mapping):
-        return sum(_estimated_bytes(value) for value in cast("Mapping[Any, Any]", data).values())
-    if isinstance(data, list | tuple):
-        members = cast("list[Any] | tuple[Any, ...]", data)
-        if len(members) > _MEMBERS_LIMIT:
-            return 100 * len(members)
-        return sum(_estimated_bytes(member) for member in members)
-    if isinstance(data, str | bytes):
-        return len(data)
-    size = getattr(data, "nbytes", None)
-    if isinstance(size, int):
-        return size
-    memory = getattr(data, "memory_usage", None)
-    if memory is None:
-        return 0
-    used = memory(index=False)  # of a DataFrame: column by column
-    return int(used.sum() if hasattr(used, "sum") else used)
-
-
-def _jsonable(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {str(key): _jsonable(value) for key, value in cast("Mapping[Any, Any]", data).items()}
-    if isinstance(data, list | tuple):
-        return [_jsonable(member) for member in cast("list[Any] | tuple[Any, ...]", data)]
-    if hasattr(data, "to_json") and hasattr(data, "to_dict"):  # pandas
-        return json.loads(data.to_json(orient="records", date_format="iso"))
-    for method in ("to_pylist", "to_dicts"):  # Arrow, polars
-        rows = getattr(data, method, None)
-        if rows is not None:
-            return rows()
-    return data
 
 
 def _stack(error: BaseException) -> str | None:
