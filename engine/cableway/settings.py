@@ -129,6 +129,9 @@ class Settings:
     """Where secrets are looked for, in order (``CABLEWAY_SECRETS``, by comma)."""
     unsigned_hooks: bool = False
     """Whether webhooks with ``auth: none`` are taken, from anybody who asks (``CABLEWAY_UNSIGNED_HOOKS``)."""
+    payloads: str | None = None
+    """Folder for what failed items held where that is too large for a row: ``file:/...`` or ``s3://bucket/prefix``
+    (``CABLEWAY_PAYLOADS``); None: it is not kept."""
     launcher: str | None = None
     """What starts containers (``CABLEWAY_LAUNCHER``); None: the place decides."""
     otel_variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -172,6 +175,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         launch_start_s=known.seconds("CABLEWAY_LAUNCH_START_S", default=600.0),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),
         unsigned_hooks=known.switch("CABLEWAY_UNSIGNED_HOOKS", default=False),
+        payloads=_payloads(known.text("CABLEWAY_PAYLOADS")),
         launcher=known.text("CABLEWAY_LAUNCHER"),
         otel_variables=known.beginning("OTEL_", "CABLEWAY_TELEMETRY_", "CABLEWAY_LOCAL_SPANS"),
     )
@@ -295,6 +299,12 @@ def _parse_url(url: str) -> dict[str, str | None]:
     except ProgrammingError:
         raise SettingsError(_BAD_URL, [Fault("/DATABASE_URL", "invalid", _BAD_URL)]) from None
     return {name: str(value) for name, value in parsed.items() if value is not None}
+
+
+def _payloads(where: str | None) -> str | None:
+    if where is None or where.startswith("file:/") or (where.startswith("s3://") and len(where) > len("s3://")):
+        return where
+    return _refuse("CABLEWAY_PAYLOADS", "must be file:/FOLDER or s3://BUCKET/PREFIX")
 
 
 def _schema(name: str) -> str:

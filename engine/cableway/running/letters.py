@@ -96,7 +96,7 @@ class DeadLetterBox(Observer):
             payload_bytes=payload.size_bytes,
             shape=payload.shape,
             frames=payload.frames,
-            overflow=partial(payload_of, data, self._blocs, limit=None) if spilled else None,
+            overflow=partial(_whole, data, self._blocs) if spilled else None,
             trace_id=trace_id,
             span_id=span_id,
         )
@@ -251,6 +251,11 @@ class LetterPost:
         if payloads is None:
             return letters
         return [letter if letter.overflow is None else payloads.keep(self._lease.run_id, letter) for letter in letters]
+
+
+def _whole(data: Any, blocs: Collection[str] | None) -> tuple[str | None, JsonObject | None]:
+    payload = payload_of(data, blocs, limit=None)
+    return payload.text, payload.frames
 
 
 def _without_secrets(text: str) -> str:

@@ -27,6 +27,7 @@ from cableway.store.port import (
     Ended,
     Held,
     Lease,
+    ReplayedItem,
     RunRecord,
     RunResult,
     RunState,
@@ -189,6 +190,19 @@ class MemoryRunStore:
             line = self._held(lease).line
             letters = (letter for run in self.runs.values() if run.line == line for letter in run.letters.values())
             return {(each.stage, each.bloc, each.item_id) for each in letters if each.item_id.startswith(prefix)}
+
+    def take_letters(self, lease: Lease, *, own: bool) -> None:
+        """As `RunStore.take_letters`; here nothing is replayed, and a letter is gone while it is worked on again."""
+        with self._lock:
+            run = self._held(lease)
+            if own:
+                run.letters.clear()
+
+    def replayed_items(self, lease: Lease, after: int, limit: int) -> Sequence[ReplayedItem]:
+        """As `RunStore.replayed_items`: there are none."""
+        with self._lock:
+            self._held(lease)
+        return []
 
     def checkpoint(self, lease: Lease, cursor: JsonObject) -> None:
         """As `RunStore.checkpoint`."""

@@ -9,7 +9,7 @@ Where Postgres is away each raises `UnavailableError`; refused credentials raise
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -168,6 +168,8 @@ class DeadLetter:
     frames: JsonObject | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    overflow: Callable[[], tuple[str | None, JsonObject | None]] | None = field(default=None, repr=False, compare=False)
+    """Makes text and frames of a payload that was too large, until it is kept elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from cableway.definition import JsonObject
@@ -144,7 +144,8 @@ class PostgresRunStore:
     def add_dead_letters(self, lease: Lease, letters: Sequence[DeadLetter]) -> None:
         """As `RunStore.add_dead_letters`; text and payload are made storable where Postgres would refuse them."""
         if letters:
-            self._write("add_dead_letters", lease, letters=storable_json([asdict(letter) for letter in letters]))
+            rows = storable_json([asdict(replace(letter, overflow=None)) for letter in letters])
+            self._write("add_dead_letters", lease, letters=rows)
 
     def add_spans(self, lease: Lease, spans: Sequence[SpanRow]) -> None:
         """As `RunStore.add_spans`; those beyond the bound are let go."""

@@ -62,7 +62,8 @@ SELECT m.number AS schema_number, a.run_id IS NOT NULL AS known, a.claimed, a.st
        greatest(extract(epoch FROM a.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s,
        extract(epoch FROM a.ends_by - clock_timestamp())::float8 AS time_left_s,
        a.attempt_now AS attempt, a.token_now AS lease_token, a.lease_ttl_s, a.pipeline, a.version, a.parameters,
-       a.line::text AS line, a.key, a.scheduler_name, a.trigger_name, a.traceparent, a.tracestate,
+       a.line::text AS line, a.key, a.replay_of::text AS replay_of, a.replay_stage, a.replay_whole,
+       a.scheduler_name, a.trigger_name, a.traceparent, a.tracestate,
        a.trace_id_now AS trace_id,
        to_char(a.scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS scheduled_at,
        v.document, v.document_format, v.content_hash, c.position AS cursor
@@ -92,18 +93,31 @@ WHERE c.lease_token <= excluded.lease_token
 RETURNING true AS held
 
 -- name: add_dead_letters
--- Store units that failed for good; what is there already stays as it is.
+-- Store units that failed for good; what is there already stays as it is, unless it was worked on again: then it is open
+-- again, with the new error.
 WITH held AS (
     SELECT run_id, attempt FROM {s}.runs
     WHERE run_id = %(run_id)s AND lease_token = %(token)s AND state IN ('running', 'cancelling') FOR SHARE
+), given AS (
+    SELECT * FROM jsonb_to_recordset(%(letters)s::jsonb) AS l (
+        item_id text, stage text, bloc text, error_type text, message text, stack text, attempts integer,
+        payload jsonb, payload_bytes bigint, payload_at text, shape text, frames jsonb, trace_id text, span_id text)
+), again AS (
+    UPDATE {s}.dead_letters AS d
+    SET state = 'open', error_type = l.error_type, message = l.message, stack = l.stack, trace_id = l.trace_id,
+        span_id = l.span_id,
+        attempts = CASE WHEN d.state = 'replaying' THEN d.attempts + l.attempts ELSE d.attempts END
+    FROM held, given AS l
+    WHERE d.replay_run_id = held.run_id AND d.state IN ('replaying', 'open')
+      AND d.stage = l.stage AND d.bloc = l.bloc AND d.item_id = l.item_id
+    RETURNING d.stage, d.bloc, d.item_id
 ), stored AS (
     INSERT INTO {s}.dead_letters (run_id, attempt, item_id, stage, bloc, error_type, message, stack, attempts,
-                                  payload, payload_bytes, trace_id, span_id)
+                                  payload, payload_bytes, payload_at, shape, frames, trace_id, span_id)
     SELECT held.run_id, held.attempt, l.item_id, l.stage, l.bloc, l.error_type, l.message, l.stack, l.attempts,
-           l.payload, l.payload_bytes, l.trace_id, l.span_id
-    FROM held, jsonb_to_recordset(%(letters)s::jsonb) AS l (
-        item_id text, stage text, bloc text, error_type text, message text, stack text, attempts integer,
-        payload jsonb, payload_bytes bigint, trace_id text, span_id text)
+           l.payload, l.payload_bytes, l.payload_at, coalesce(l.shape, 'data'), l.frames, l.trace_id, l.span_id
+    FROM held, given AS l
+    WHERE NOT EXISTS (SELECT FROM again AS a WHERE a.stage = l.stage AND a.bloc = l.bloc AND a.item_id = l.item_id)
     ON CONFLICT (run_id, stage, bloc, item_id) DO NOTHING
 )
 SELECT true AS held FROM held
