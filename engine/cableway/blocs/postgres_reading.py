@@ -6,7 +6,6 @@ import csv
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
@@ -14,6 +13,7 @@ from psycopg import ClientCursor, Connection
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from cableway.blocs.postgres_arrow import Field, Numerics, Parser, field_of
+from cableway.blocs.postgres_copy import CopyOut, Row
 from cableway.blocs.postgres_ranges import Key, Range
 from cableway.errors import CredentialsError, SourceError
 
@@ -34,9 +34,6 @@ _KEYLESS = SQL("SELECT EXISTS (SELECT FROM ({}) AS rows WHERE {}) AS found")
 _COLLATION = SQL("SELECT pg_collation_for({}) AS name FROM ({}) AS rows LIMIT 1")
 _SORTED = SQL("SELECT place FROM unnest({}) WITH ORDINALITY AS known ({}, place) ORDER BY {}")
 _COPY = SQL("COPY (SELECT {} FROM ({}) AS rows{}{}) TO STDOUT (FORMAT csv)")
-
-
-Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +65,8 @@ class _Block(NamedTuple):
     """Rows as one piece, the last of them, and the one that comes after it."""
 
     data: bytearray
-    last: Buffer
-    following: Buffer | None
+    last: Row
+    following: Row | None
 
 
 class Reader:
@@ -134,9 +131,8 @@ class Reader:
     def whole(self, bounds: Range | None = None) -> Any:
         """One table with all rows, or with those of *bounds*."""
         data = bytearray()
-        with self._lines(bounds) as lines:
-            for line in lines:
-                data += line
+        with self._copy(bounds) as copy:
+            copy.take(data)
         return self._table(data)
 
     def batches(self, size: int) -> Iterator[Any]:
@@ -155,39 +151,39 @@ class Reader:
             low = high
 
     def _blocks(self, bounds: Range | None, size: int) -> Iterator[_Block]:
-        with self._lines(bounds) as lines:
-            first = next(lines, None)
-            while first is not None:
+        with self._copy(bounds) as copy:
+            following = bytearray()
+            _, last = copy.take(following, 1)
+            while following:
                 # One growing piece of memory: as objects of their own the rows would cost twice as much time.
-                data, last = bytearray(first), first
-                for last in islice(lines, size - 1):
-                    data += last
-                first = next(lines, None)
-                yield _Block(data, last, first)
+                data, first = following, last
+                more, last = copy.take(data, size - 1)
+                following = bytearray()
+                reached = last if more else first
+                _, last = copy.take(following, 1)
+                yield _Block(data, reached, last if following else None)
 
     @contextmanager
-    def _lines(self, bounds: Range | None) -> Generator[Iterator[Buffer]]:
-        """The rows as the server sends them, one at a time."""
+    def _copy(self, bounds: Range | None) -> Generator[CopyOut]:
+        """The rows as the server sends them."""
         columns = SQL(", ").join(
             SQL("to_json({})").format(Identifier(field.name)) if field.is_array else Identifier(field.name)
             for field in self._fields
         )
         order = SQL(" ORDER BY {}").format(SQL(", ").join(self._key)) if bounds is not None else SQL("")
         statement = _COPY.format(columns, self._rows, self._conditions(bounds), order)
-        with self._connection.cursor().copy(statement) as copy:
-            done = False
-            try:
-                yield iter(copy)
-                done = True
-            finally:
-                if not done:
-                    self._connection.close()  # else the rest of the rows would have to be waited for
+        copy = CopyOut(self._connection, statement)
+        try:
+            yield copy
+        finally:
+            if not copy.ended:
+                self._connection.close()  # else the rest of the rows would have to be waited for
 
     def _table(self, data: bytearray) -> Any:
         table = self._parser.table(data, self._where)
         return table.select(range(self._shown)) if self._shown < len(self._fields) else table
 
-    def _key_of(self, line: Buffer) -> Key:
+    def _key_of(self, line: Row) -> Key:
         fields = next(csv.reader([bytes(line).decode()], strict=True))
         return tuple(fields[place] for place in self._key_places)
 

@@ -29,6 +29,7 @@ _FIND_KEYS = SQL(
     "WHERE i.indrelid = to_regclass(%s) AND i.indisunique AND i.indisvalid AND i.indimmediate "
     "AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid"
 )
+_MAKE_KEY = SQL("CREATE UNIQUE INDEX ON {} ({})")
 _MAKE = SQL("CREATE TABLE {} ({})")
 _COLUMN = SQL("{} {}")
 _PRIMARY_KEY = SQL("PRIMARY KEY ({})")
@@ -88,7 +89,7 @@ class Target:
         self.check_there(key, columns, "and 'key' names it")
         found = connection.execute(_FIND_KEYS, (self.identifier.as_string(connection),)).fetchall()
         if not any(set(row["names"]) == set(key) for row in found):
-            advice = f"CREATE UNIQUE INDEX ON {self.identifier.as_string()} ({listed(key).as_string()})"
+            advice = _MAKE_KEY.format(self.identifier, listed(key)).as_string()
             raise SinkError(
                 f"{self.where}: no unique index is on the key {_quoted(key)} alone, and rows are told apart by it; "
                 f"make one: {advice}"

@@ -83,7 +83,7 @@ def test_both_ends_are_kept_and_the_order_ends_the_reading() -> None:
 
 @pytest.mark.parametrize("arrow", [False, True])
 def test_rows_without_the_field_go_by_the_policy(*, arrow: bool) -> None:
-    rows = [{"id": 1, "at": None}, {"id": 2, "at": 3}]
+    rows: list[dict[str, Any]] = [{"id": 1, "at": None}, {"id": 2, "at": 3}]
     with pytest.raises(SourceError, match="'at'"):
         lap(BY_AT, rows, arrow=arrow)
     kept, _ = lap(Incremental(cursor_field="at", on_missing="exclude"), rows, arrow=arrow)
