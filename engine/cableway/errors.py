@@ -406,6 +406,14 @@ class ConflictError(DefinitionError):
     status = 412
 
 
+class ReplayError(DefinitionError):
+    """What failed cannot be worked on again in this way; the message says in which. Nothing has changed."""
+
+    code = "not_replayable"
+    title = "This cannot be replayed"
+    status = 409
+
+
 class UnknownRunError(DefinitionError):
     """No run with this id."""
 

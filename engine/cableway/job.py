@@ -50,6 +50,8 @@ from cableway.telemetry.run import RunTelemetry
 from cableway.telemetry.settings import TelemetrySettings
 
 if TYPE_CHECKING:
+    from cableway.running.payload_folder import PayloadFolder
+    from cableway.running.replaying import Replaying
     from cableway.running.shared_limits import SharedLimits
 
 __all__ = ["JobRequest", "run_job"]
@@ -148,7 +150,9 @@ class _Job:
         self._stop = stop
         self._facts = _facts(claim)
         self._line: Line | None = None
-        self._taken_up = claim.lease.attempt > 1 or bool(claim.run.cursor)
+        self._taken_up = claim.lease.attempt > 1 or bool(claim.run.cursor) or claim.run.replay is not None
+        self._replaying: Replaying | None = None
+        self._payloads = _payload_folder(settings)
         self._assembly: Assembly | None = None
         self._attempt: Attempt | None = None
         self._telemetry = RunTelemetry(
@@ -199,6 +203,7 @@ class _Job:
                 line=self._line,
                 taken_up=self._taken_up,
                 checkpoint_s=self._settings.checkpoint_s,
+                payloads=self._payloads,
             )
             worked = run_to_end(attempt.work())
             error = worked.error
@@ -223,14 +228,18 @@ class _Job:
         def build(bloc: BlocDefinition) -> Bloc:
             return catalog.build(bloc, checked=bloc.name not in resolved, secrets=secrets)
 
-        if self._opened.excerpt is None:
+        self._replaying = replaying = self._replayed()
+        if replaying is not None:
+            definition, blocs = replaying.built(definition, build, catalog)
+        elif self._opened.excerpt is None:
             blocs = {bloc.name: build(bloc) for stage in definition.stages for bloc in stage.blocs}
         else:
             definition, blocs = self._opened.excerpt.built(definition, build)
         exactness = Exactness.of(definition, blocs)
         self._take_line(exactness)
         for bloc in blocs.values():
-            bloc.bind(replace(resources, place=place_of(bloc, exactness, self._line, self._ending)))
+            place = place_of(bloc, exactness, self._line, self._ending)
+            bloc.bind(replace(resources, place=place if replaying is None else replaying.place(place)))
         return Assembly(
             definition,
             blocs,
@@ -239,7 +248,17 @@ class _Job:
             exactness=exactness,
             taken_up=self._taken_up,
             limits=self._shared_limits(definition),
+            replay=self._run.replay,
+            given_by=None if replaying is None else replaying.source,
         )
+
+    def _replayed(self) -> Replaying | None:
+        if self._run.replay is None:
+            return None
+        from cableway.running.replaying import Replaying  # few runs are one
+
+        store, another = self._opened.store, self._opened.another
+        return Replaying.of(self._run, store, another, self._lease, self._payloads)
 
     def _shared_limits(self, definition: PipelineDefinition) -> SharedLimits | None:
         if not any(stage.limits for stage in definition.stages):
@@ -324,6 +343,14 @@ def _definition(run: RunRecord, catalog: Catalog) -> PipelineDefinition:
     from cableway.checks import check_document
 
     return check_document(run.document, catalog=catalog)
+
+
+def _payload_folder(settings: Settings) -> PayloadFolder | None:
+    if settings.payloads is None:
+        return None
+    from cableway.running.payload_folder import PayloadFolder
+
+    return PayloadFolder(settings.payloads, settings.http)
 
 
 def _facts(claim: Claimed) -> RunFacts:

@@ -102,7 +102,7 @@ class _Version:
         self._parameters: Mapping[str, Any] = row["parameters"]
         self._definitions: dict[str, ParameterDefinition] | None = None
         self._defaults: dict[str, Any] | None = None
-        self.facts = self._row_facts()
+        self.facts = facts_of(self.number, self.settings)
         """What a run's row keeps of it."""
 
     def parameters(self, request: RunRequest) -> dict[str, Any]:
@@ -129,20 +129,21 @@ class _Version:
 
         return storable_text(str(resolve(template, Referable(parameters=parameters), "/settings/overlap_key")))
 
-    def _row_facts(self) -> dict[str, Any]:
-        settings = self.settings
-        backoff: Mapping[str, Any] = settings.get("backoff") or {}
-        return {
-            "version": self.number,
-            "lease_ttl_s": settings["lease_ttl_s"],
-            "concurrency": settings.get("concurrency", 1),
-            "max_attempts": settings.get("attempts", 1),
-            "backoff_initial_s": backoff.get("initial_s", 10.0),
-            "backoff_factor": backoff.get("factor", 2.0),
-            "backoff_max_s": backoff.get("max_s", 600.0),
-            "timeout_s": settings.get("timeout_s"),
-            "grace_s": settings.get("grace_s", 25.0),
-        }
+
+def facts_of(number: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's row keeps of version *number* with these *settings*."""
+    backoff: Mapping[str, Any] = settings.get("backoff") or {}
+    return {
+        "version": number,
+        "lease_ttl_s": settings["lease_ttl_s"],
+        "concurrency": settings.get("concurrency", 1),
+        "max_attempts": settings.get("attempts", 1),
+        "backoff_initial_s": backoff.get("initial_s", 10.0),
+        "backoff_factor": backoff.get("factor", 2.0),
+        "backoff_max_s": backoff.get("max_s", 600.0),
+        "timeout_s": settings.get("timeout_s"),
+        "grace_s": settings.get("grace_s", 25.0),
+    }
 
 
 def recording(requests: Sequence[RunRequest], settings: DatabaseSettings | None) -> Steps[list[Decision]]:

@@ -19,6 +19,7 @@ from cableway.catalog import Catalog
 from cableway.definition import PipelineDefinition
 from cableway.definitions.difference import Change, differences
 from cableway.errors import CablewayError, UnknownNameError
+from cableway.replays import LetterWish, Replayed, redo, replay, retry
 from cableway.runs import RecordedRun, RunRequest, cancel_run, record_run
 from cableway.settings import DatabaseSettings, Settings
 from cableway.store.executor import Result, Steps
@@ -405,6 +406,18 @@ class DatabaseStorage:
     def cancel_run(self, run_id: str, *, by: str | None = None) -> RunState:
         """As `cableway.runs.cancel_run`."""
         return cancel_run(self.session, run_id, by=by)
+
+    def replay(self, wish: LetterWish) -> tuple[Replayed, ...]:
+        """Have open dead letters worked on again, by one run for each run and stage. As `cableway.replays.replay`."""
+        return self.session.drive(replay(wish, self._catalog))
+
+    def retry_run(self, run_id: str) -> RunState:
+        """Give a run that ended without success one more attempt. As `cableway.replays.retry`."""
+        return self.session.drive(retry(run_id))
+
+    def redo_run(self, run_id: str, stage: str) -> Replayed:
+        """Have everything of a run worked on again, and written from *stage* on. As `cableway.replays.redo`."""
+        return self.session.drive(redo(run_id, stage, self._catalog))
 
     def list_lines(self, pipeline: str) -> tuple[LineRow, ...]:
         """How far the sources of *pipeline* were read, the newest line of each loader first."""

@@ -70,6 +70,7 @@ class PostgresExporterBloc(ExporterBloc):
     example: ClassVar[Mapping[str, Any]] = {"table_name": "flights", "source_bloc": "clean", "if_exists": "replace"}
     lanes = ("thread",)
     frames = None
+    takes_replays = True
 
     config: PostgresExporterConfig
 

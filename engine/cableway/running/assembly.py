@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, JsonObject, PipelineDefinition, StageDefinition
     from cableway.flow.pipeline import ETLPipeline
     from cableway.running.shared_limits import SharedLimits
-    from cableway.store.port import StageRecord
+    from cableway.store.port import Replay, StageRecord
 
 LOOP_BLOCKED_S = 10.0
 """A handler that holds up the event loop for so long is named in the log."""
@@ -46,7 +46,8 @@ LOOP_BLOCKED_S = 10.0
 class Assembly:
     """One pipeline made runnable: blocs built, lanes chosen, inputs known.
 
-    *secrets* are those that the configs name, for workers. *taken_up*: earlier attempts have been at work. Raise
+    *secrets* are those that the configs name, for workers. *taken_up*: earlier attempts have been at work. *replay*
+    says what is worked on again, and *given_by* which loader gives items with the data of several blocs. Raise
     `DefinitionError` where a bloc cannot run in the lane that it was given.
     """
 
@@ -60,7 +61,11 @@ class Assembly:
         exactness: Exactness | None = None,
         taken_up: bool = False,
         limits: SharedLimits | None = None,
+        replay: Replay | None = None,
+        given_by: str | None = None,
     ) -> None:
+        self.replay = replay
+        self._given_by = given_by
         self.exactness = exactness or Exactness.of(definition, blocs)
         self.gate = Gate()
         self.cutters = {number: Cutter() for number in set(self.exactness.batch_stages.values())}
@@ -141,6 +146,11 @@ class Assembly:
             view=self._views[bloc],
         )
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that an item's data may go by."""
+        return frozenset(self._lanes) | frozenset(name for names in self.readers.inputs.values() for name in names)
+
     def payload(self, item: WorkItem) -> Any:
         """What of *item* is worth keeping when it failed: its own data, without what every item has."""
         data: Any = item.data
@@ -172,6 +182,10 @@ class Assembly:
         counted = {bloc.name for bloc in stage.blocs} - sides - exporters
 
         def merge(parent: WorkItem, results: Mapping[str, Any]) -> dict[str, Any]:
+            given: Mapping[str, Any] = {}
+            if self._given_by in results:
+                given = cast("Mapping[str, Any]", results[self._given_by])
+                results = {name: value for name, value in results.items() if name != self._given_by}
             for name in sides - self._side_values.keys():
                 if name in results:
                     share(name, results[name])
@@ -181,7 +195,7 @@ class Assembly:
                 self.rows.made(name, results[name])
             before = self._side_values if stage.gather else self._data_of(parent)
             kept = {name: value for name, value in before.items() if name not in over}
-            return kept | {name: value for name, value in results.items() if name not in over}
+            return {**kept, **given, **{name: value for name, value in results.items() if name not in over}}
 
         return merge
 

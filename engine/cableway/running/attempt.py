@@ -42,6 +42,7 @@ from cableway.running.verdict import Verdict
 if TYPE_CHECKING:
     from cableway.items import WorkItem
     from cableway.running.line import Line
+    from cableway.running.payload_folder import PayloadFolder
     from cableway.store.port import Lease, RunStore
 
 log = logging.getLogger("cableway.job")
@@ -64,7 +65,7 @@ class Attempt:
 
     *watch* is entered, with the flow, while items are on their way. *time_left_s* is what earlier attempts have left
     of the run's timeout. *line* is the lap to be worked on, where there is one; *taken_up*: earlier attempts have
-    been at work on it.
+    been at work on it. *payloads*: where those go that are too large for a dead letter.
     """
 
     def __init__(  # noqa: PLR0913 - what an attempt is made of
@@ -82,15 +83,17 @@ class Attempt:
         line: Line | None = None,
         taken_up: bool = False,
         checkpoint_s: float = CHECKPOINT_EVERY_S,
+        payloads: PayloadFolder | None = None,
     ) -> None:
         self._assembly = assembly
         self._watch = watch
         self._stop = stop
         self._settings = assembly.definition.settings
         self._verdict = Verdict(assembly.readers.sources, self._settings.max_errors, stop)
-        box = DeadLetterBox(assembly.payload, span_context)
+        box = DeadLetterBox(assembly.payload, span_context, blocs=assembly.names, spills=payloads is not None)
         self._upkeep = Upkeep(assembly, line, store, lease, taken_up=taken_up)
-        self._post = LetterPost(box, store, lease, stop, mark=self._upkeep.mark, checkpoint_s=checkpoint_s)
+        mark = self._upkeep.mark
+        self._post = LetterPost(box, store, lease, stop, mark=mark, checkpoint_s=checkpoint_s, payloads=payloads)
         self._body: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None
         self._closing: asyncio.Timeout | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cableway import failpoints
 from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc
-from cableway.errors import CablewayError, RunTimeoutError, SourceError
+from cableway.errors import CablewayError, DefinitionError, RunTimeoutError, SourceError
 from cableway.running.cursor import Completion, CursorKeeper, Mark
 from cableway.running.line import Line
 from cableway.running.recovery import Recovered, sources_of
@@ -45,6 +45,8 @@ def take_line(
     when that comes first.
     """
     loader = exactness.source
+    if run.replay is not None:
+        return run.line, _replayed_line(exactness, run) if run.replay.whole else None
     if loader is None or not (exactness.kept or loader.repeats(loader.config)):
         return run.line, None
     if not exactness.kept:
@@ -57,6 +59,20 @@ def take_line(
             raise RunTimeoutError(f"another run holds the cursor of loader {loader.name!r}; the time is up")
         time.sleep(min(LOOK_AGAIN_S, taken.expires_in_s))
     return taken.line, Line.at(taken.cursor, run.run_id, loader, kept=True)
+
+
+def _replayed_line(exactness: Exactness, run: RunRecord) -> Line | None:
+    """The lap that is read again from its beginning, as it was planned. Raise `DefinitionError` where a cursor is kept."""
+    loader = exactness.source
+    if exactness.kept and loader is not None:
+        raise DefinitionError(
+            f"loader {loader.name!r} keeps a cursor: what it has read is not read again as a whole; set its state back "
+            f"with `cableway state set {run.pipeline}`, or replay single dead letters"
+        )
+    if loader is None or not loader.repeats(loader.config):
+        return None
+    plan = (run.cursor or {}).get("plan")
+    return Line.at({"plan": plan} if plan else None, run.run_id, loader, kept=False)
 
 
 def place_of(bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callable[[], str]) -> LinePlace:
@@ -86,14 +102,16 @@ class Upkeep:
         self._taken_up = taken_up
         self._seen: Mark | None = None
         self._read: frozenset[str] = frozenset()
-        follow = line is not None and self._exactness.resumable and not line.over
+        self._replay = assembly.replay
+        follow = line is not None and self._exactness.resumable and not line.over and self._replay is None
         self.observer: Completion | None = None
         if line is not None:
             assembly.gate.prefix = line.prefix
             first = assembly.definition.stages[0].name
             self.observer = CursorKeeper(first) if follow else Completion()
         # Without one by item nobody looks at an item's id again.
-        assembly.gate.exact = follow or bool(self._exactness.by_item)
+        of_letters = self._replay is not None and not self._replay.whole
+        assembly.gate.exact = not of_letters and (follow or bool(self._exactness.by_item))
 
     async def begin(self, post: LetterPost, verdict: Verdict) -> None:
         """Take up what there is, before the first item. Raise `SourceChangedError` where the source is another now."""
@@ -101,6 +119,8 @@ class Upkeep:
         for cutter in self._assembly.cutters.values():
             cutter.stored = post.stored
         ended: dict[str, str | None] = {}
+        if self._replay is not None and not self._replay.whole:
+            return await self._recover_replay()
         if self._taken_up:
             ended = await self._recover()
         if line is None:
@@ -113,6 +133,12 @@ class Upkeep:
         if not line.over:
             await self._begin_lap(line, post)
             verdict.carried = line.counts
+
+    async def _recover_replay(self) -> None:
+        """What exporters have they know by its key; of units that failed only this run's own count."""
+        if self._taken_up:
+            dead = await in_thread(self._store.dead_units, self._lease, "")
+            self._assembly.gate.recovered = Recovered({}, {}, finishes=False, dead=dead)
 
     async def _recover(self) -> dict[str, str | None]:
         """Ask the ledgers and the dead letters. Returns what stands in the end rows, by exporter that commits runs."""
@@ -135,13 +161,15 @@ class Upkeep:
             assembly.gate.recovered = recovered = Recovered(keys, exactness.batch_stages, finishes=finishes, dead=dead)
             for number, cutter in assembly.cutters.items():
                 cutter.known = recovered.cuts(number)
+        elif not exactness.resumable:  # all is worked on again, and what failed may go through now
+            await in_thread(partial(self._store.take_letters, self._lease, own=True))
         return ended
 
     async def _begin_lap(self, line: Line, post: LetterPost) -> None:
         loader = line.loader
         try:
             planned = await in_thread(line.begin, self._assembly.context(loader.name))
-            if planned is not None:
+            if planned is not None and self._replay is None:
                 await post.checkpoint(lambda: planned)
                 failpoints.reach("planned")
             await in_thread(partial(line.take_up, self._read, from_start=not self._exactness.resumable))
@@ -167,6 +195,8 @@ class Upkeep:
     async def end(self, post: LetterPost, verdict: Verdict, error: BaseException | None) -> None:
         """Store where to go on, or that all is done. The letters have been stored. Raise as `RunStore.checkpoint`."""
         line, observer = self._line, self.observer
+        if self._replay is not None:
+            return None  # it moves no cursor
         if line is None or observer is None or line.plan is None:
             return await self._end_adopted(post, error)
         done = observer.complete and not verdict.source_failed
