@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from cableway.blocs.kinds import LOCAL_LANES, Bloc, Ending, ExporterBloc, LoaderBloc, Resources
-from cableway.running.letters import payload_of
+from cableway.running.payloads import payload_of
 from cableway.running.placing import is_async, method_of
 from cableway.running.tally import rows_in
 
@@ -145,7 +146,8 @@ class Withheld(ExporterBloc):
         self._rows += rows_in(value)
         left = SAMPLE_ROWS - len(self._sample)
         if left > 0:
-            shown = payload_of(first_rows(value, left))[0]
+            text = payload_of(first_rows(value, left)).text
+            shown = None if text is None else json.loads(text)
             self._sample += cast("list[Any]", shown) if isinstance(shown, list) else [shown]
 
 
