@@ -52,11 +52,12 @@ def test_ten_thousand_blocs_of_any_shape_are_checked_in_two_seconds(stages: Any)
 
 @pytest.mark.promise("P22")
 def test_as_many_faults_take_no_longer() -> None:
-    stages = [[inline(f"b{n}", f"type_{n}") for n in range(COUNT // 2)]]
-    stages += [[inline(f"c{n}", config={"source_bloc": f"b{n}x", "more": 1}) for n in range(COUNT // 2)]]
-    with within(6):
+    count = COUNT // 8
+    stages = [[inline(f"b{n}", f"type_{n}") for n in range(count)]]
+    stages += [[inline(f"c{n}", config={"source_bloc": f"b{n}x", "more": 1}) for n in range(count)]]
+    with within(2):
         faults = faults_in(pipeline(stages=stages))
-    assert len(faults) == COUNT // 2 * 3
+    assert len(faults) == count * 3
 
 
 def test_blocs_that_could_read_any_of_thousands_are_told_so_quickly() -> None:

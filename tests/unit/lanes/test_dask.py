@@ -79,6 +79,7 @@ async def test_the_neighbours_of_a_killed_worker_go_on(tmp_path: Path) -> None:
         victim.cancel()
 
 
+@pytest.mark.chaos
 @pytest.mark.promise("P12")
 async def test_a_unit_that_kills_every_worker_fails_alone() -> None:
     async with cluster(2) as options, running(LANE, handlers.misbehave, options=options) as pool:
