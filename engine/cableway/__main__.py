@@ -115,26 +115,21 @@ def _hold_streams() -> None:
 
 
 def _leave(code: int) -> None:
-    """Exit; at once where a thread of somebody's would hold the process up for ever."""
+    """Exit; at once where a thread of somebody's, or a pipe that nobody reads, would hold the process up for ever."""
     import os
     import threading
+
+    from cableway.standard_streams import is_stuck, write_out
 
     left = [
         thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
     ]
     if left:
-        sys.stderr.write(f"cableway: threads are still at work and are left behind: {', '.join(left)}\n")
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        write_out(sys.stderr, f"cableway: threads are still at work and are left behind: {', '.join(left)}\n")
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            # Python would try again and exit with a code of its own.
-            from cableway.running.report import silence
-
-            silence(stream)
+        write_out(stream, "")
+    if left or is_stuck():
+        os._exit(code)
     sys.exit(code)
 
 

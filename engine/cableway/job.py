@@ -27,6 +27,7 @@ from cableway.errors import (
     LeaseLostError,
     RecordError,
     RunCancelledError,
+    UnavailableError,
 )
 from cableway.logs import name_the_run, set_up_logging
 from cableway.progress import Progress
@@ -35,9 +36,11 @@ from cableway.references import with_references
 from cableway.running.assembly import Assembly
 from cableway.running.attempt import Attempt, Worked
 from cableway.running.exactness import Exactness
+from cableway.running.last_word import LastWord
 from cableway.running.line import Line
 from cableway.running.opening import JobRequest, Opened, open_run
 from cableway.running.output_folder import make_output_folder
+from cableway.running.readers import Readers
 from cableway.running.report import complain, exit_code_of, final_line, lack_of, problem_of, say, state_of
 from cableway.running.stopping import Signals, Stop
 from cableway.running.threads import run_to_end
@@ -56,6 +59,11 @@ if TYPE_CHECKING:
 
 __all__ = ["JobRequest", "run_job"]
 
+RETRY_S = 0.5
+"""Seconds before an outcome that could not be recorded is tried again."""
+FLUSH_AT_LEAST_S = 0.3
+"""Seconds that telemetry gets at the end, though the grace is over."""
+
 FULL_PAUSES_S = (0.5, 1, 2, 4, 8, 15, 15, 15)
 """Seconds between two looks whether a run may begin, before it is left to a sweep."""
 
@@ -68,20 +76,21 @@ def run_job(request: JobRequest, variables: Mapping[str, str] | None = None, *, 
     *variables* take the place of the environment. *signals*, if they were installed, end the process before
     there is a run, and from then on drain it.
     """
-    run_id = request.run_id
+    run_id, tell = request.run_id, say
     variables = environment() if variables is None else variables
     try:
         settings = read_settings(variables)
+        tell = partial(say, message_file=settings.termination_log)
         failpoints.arm(variables)
         set_up_logging(settings)
         opened = open_run(request, settings)
         run_id = opened.run_id
         try:
-            return run_opened(opened, settings, variables, signals=signals)
+            return run_opened(opened, settings, variables, signals=signals, tell=tell)
         finally:
             opened.store.close()
     except Exception as error:  # noqa: BLE001 - the process's boundary
-        return _not_run(run_id, lack_of(error) or error)
+        return _not_run(run_id, lack_of(error) or error, tell)
 
 
 def run_opened(
@@ -105,15 +114,18 @@ def run_opened(
             stop = Stop()
             if signals is not None:
                 signals.drain_by(partial(stop.ask, InterruptedRunError("the run was stopped by a signal")))
-            return _Job(opened, claim, settings, variables, stop).run(asked_at, tell)
+            last_word = LastWord(stop, claim.lease, opened.another, tell)
+            if signals is not None:  # then the process is ours to end
+                last_word.start()
+            return _Job(opened, claim, settings, variables, stop, last_word).run(asked_at, tell)
         case Held():
-            return _nothing_to_do(opened.run_id, RunState.RUNNING, "another attempt holds it")
+            return _nothing_to_do(opened.run_id, RunState.RUNNING, "another attempt holds it", tell)
         case Full():
             opened.store.hand_back(opened.run_id)
             why = "others of its pipeline are at work, and it waits for its turn"
-            return _nothing_to_do(opened.run_id, RunState.QUEUED, why)
+            return _nothing_to_do(opened.run_id, RunState.QUEUED, why, tell)
         case Ended():
-            return _nothing_to_do(opened.run_id, claim.state, "it has ended")
+            return _nothing_to_do(opened.run_id, claim.state, "it has ended", tell)
 
 
 def _claim(
@@ -139,10 +151,17 @@ def _claim(
 class _Job:
     """A claimed run on its way to its record."""
 
-    def __init__(
-        self, opened: Opened, claim: Claimed, settings: Settings, variables: Mapping[str, str], stop: Stop
+    def __init__(  # noqa: PLR0913 - what a job is made of
+        self,
+        opened: Opened,
+        claim: Claimed,
+        settings: Settings,
+        variables: Mapping[str, str],
+        stop: Stop,
+        last_word: LastWord,
     ) -> None:
         self._opened = opened
+        self._last_word = last_word
         self._lease = claim.lease
         self._run = claim.run
         self._settings = settings
@@ -167,6 +186,7 @@ class _Job:
     def run(self, asked_at: float, tell: Callable[[str], object]) -> int:
         """Work, record, *tell* how it ended; the exit code. *asked_at* is when the lease was asked for."""
         failpoints.reach("claimed")
+        self._last_word.trace_id = self._telemetry.trace_id
         name_the_run(self._run.run_id, self._telemetry.trace_id, self._telemetry.span_id)
         if self._run.state is RunState.CANCELLING:
             self._cancel()
@@ -179,6 +199,7 @@ class _Job:
         if isinstance(worked.error, CablewayError) and not isinstance(worked.error, LeaseLostError):
             _complain_of(worked.error)  # of a lost lease the heartbeat has spoken
         result = self._recorded(self._result(worked), lost=isinstance(worked.error, LeaseLostError))
+        self._last_word.call_off()
         tell(final_line(self._run.run_id, self._lease.attempt, result))
         return result.exit_code
 
@@ -237,9 +258,11 @@ class _Job:
             definition, blocs = self._opened.excerpt.built(definition, build)
         exactness = Exactness.of(definition, blocs)
         self._take_line(exactness)
-        for bloc in blocs.values():
+        readers = Readers.of(definition, blocs)
+        for name, bloc in blocs.items():
             place = place_of(bloc, exactness, self._line, self._ending)
-            bloc.bind(replace(resources, place=place if replaying is None else replaying.place(place)))
+            place = place if replaying is None else replaying.place(place)
+            bloc.bind(replace(resources, place=place, as_csv=readers.take_csv(name, definition, blocs)))
         return Assembly(
             definition,
             blocs,
@@ -296,6 +319,7 @@ class _Job:
             problem=problem_of(error) if error is not None else None,
             trace_id=self._telemetry.trace_id,
             outputs=self._outputs(worked),
+            profile=attempt.profile() if attempt else None,
         )
 
     def _outputs(self, worked: Worked) -> JsonObject:
@@ -309,16 +333,18 @@ class _Job:
         spans = self._telemetry.end(
             result.state, result.exit_code, counts=result.counts, problem=result.problem, stages=result.stages
         )
-        exported = self._telemetry.flush()
+        left_s = max(self._stop.until - time.monotonic(), FLUSH_AT_LEAST_S)
+        exported = self._telemetry.flush(left_s)
         result = replace(result, spans_dropped=exported.dropped if exported is not None else 0)
         if lost:
             return result
         try:
+            until = min(self._stop.until, time.monotonic() + self._stop.grace_s)
+            self._last_word.recording(result, until)
             if spans:
-            profile=assembly.profile(attempt.pipeline, loop_s=attempt.loop_s) if assembly and attempt else None,
                 self._keep_spans(spans)
             failpoints.reach("before_finish")
-            self._opened.store.finish(self._lease, result)
+            self._finish(result, until)
             failpoints.reach("after_finish")
         except Exception as error:
             log.debug("not recorded", exc_info=True)
@@ -326,6 +352,16 @@ class _Job:
             complain(str(unrecorded))
             return replace(result, exit_code=EXIT_LEASE_LOST, problem=result.problem or unrecorded.problem())
         return result
+
+    def _finish(self, result: RunResult, until: float) -> None:
+        """Record *result*; while the database is away, try again for as long as the grace lasts."""
+        while True:
+            try:
+                return self._opened.store.finish(self._lease, result)
+            except UnavailableError:
+                if time.monotonic() + RETRY_S >= until:
+                    raise
+                time.sleep(RETRY_S)
 
     def _keep_spans(self, spans: Sequence[SpanRow]) -> None:
         try:
@@ -369,19 +405,19 @@ def _facts(claim: Claimed) -> RunFacts:
     )
 
 
-def _nothing_to_do(run_id: str, state: RunState, why: str) -> int:
+def _nothing_to_do(run_id: str, state: RunState, why: str, tell: Callable[[str], object]) -> int:
     log.info("run %s: nothing to do, %s", run_id, why)
-    say(final_line(run_id, 0, RunResult(state=state, exit_code=EXIT_OK, counts={})))
+    tell(final_line(run_id, 0, RunResult(state=state, exit_code=EXIT_OK, counts={})))
     return EXIT_OK
 
 
-def _not_run(run_id: str | None, error: Exception) -> int:
+def _not_run(run_id: str | None, error: Exception, tell: Callable[[str], object]) -> int:
     if isinstance(error, CablewayError):
         _complain_of(error)
     else:
         log.error("an error that nobody foresaw, before there was a run", exc_info=error)
     result = RunResult(state=state_of(error, 0), exit_code=exit_code_of(error), counts={}, problem=problem_of(error))
-    say(final_line(run_id, 0, result))
+    tell(final_line(run_id, 0, result))
     return result.exit_code
 
 

@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from cableway.redaction import redacted
+from cableway.standard_streams import write_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +131,14 @@ class SteadyLogger(logging.Logger):
 
 
 class QuietStream(logging.StreamHandler[TextIO]):
-    """Lines for stderr, wherever that leads; where it is closed they are lost."""
+    """Lines for stderr, wherever that leads; where it is closed, or nobody reads, they are lost."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write *record*."""
+        try:
+            write_out(self.stream, f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001 - an argument that cannot be formatted
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         """Nobody is there to be told."""
@@ -262,6 +270,6 @@ def _say_once(message: str) -> None:
 
 def _say(message: str) -> None:
     try:
-        sys.stderr.write(f"cableway: {escaped(redacted(message))}\n")
+        write_out(sys.stderr, f"cableway: {escaped(redacted(message))}\n")
     except Exception:  # noqa: BLE001 - a stderr that is closed, or None
         return

@@ -115,6 +115,8 @@ class Settings:
     progress_s: float = 30.0
     checkpoint_s: float = 3.0
     """Seconds between two lines on how far a run is (``CABLEWAY_PROGRESS_S``); 0: none, and no table on a terminal."""
+    termination_log: str = "/dev/termination-log"
+    """Where the last line is left as well, if that file is there (``CABLEWAY_TERMINATION_LOG``)."""
     blocs: tuple[str, ...] = ()
     """Modules that bring bloc types (``CABLEWAY_BLOCS``, by comma)."""
     execution: str | None = None
@@ -168,6 +170,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         ),
         progress_s=known.seconds("CABLEWAY_PROGRESS_S", default=30.0),
         checkpoint_s=known.seconds("CABLEWAY_CHECKPOINT_S", default=3.0),
+        termination_log=known.text("CABLEWAY_TERMINATION_LOG") or "/dev/termination-log",
         blocs=known.words("CABLEWAY_BLOCS"),
         execution=_execution(known),
         max_launching=known.whole("CABLEWAY_MAX_LAUNCHING", default=10, at_most=10_000),

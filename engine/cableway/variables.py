@@ -116,6 +116,11 @@ RUNS = (
         "3",
         "Seconds between two checkpoints, from which a later attempt goes on.",
     ),
+    Variable(
+        "CABLEWAY_TERMINATION_LOG",
+        "/dev/termination-log",
+        "Where a job leaves its last line as well, if that file is there: Kubernetes' `terminationMessagePath`.",
+    ),
 )
 SERVICE = (
     Variable(

@@ -40,6 +40,7 @@ from cableway.running.upkeep import Upkeep
 from cableway.running.verdict import Verdict
 
 if TYPE_CHECKING:
+    from cableway.definition import JsonObject
     from cableway.items import WorkItem
     from cableway.running.line import Line
     from cableway.running.payload_folder import PayloadFolder
@@ -47,8 +48,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cableway.job")
 
-LOST_GRACE_S = 5.0
-"""Seconds that blocs get to close in when the lease is lost and another attempt may be at work."""
+DRAIN_SHARE = 0.8
+"""How much of the grace items get; the rest is for closing and recording."""
+CLOSE_AT_LEAST_S = 0.3
+"""Seconds that blocs get to close in, though the grace is over."""
 
 
 @dataclass(slots=True)
@@ -89,6 +92,7 @@ class Attempt:
         self._watch = watch
         self._stop = stop
         self._settings = assembly.definition.settings
+        stop.grace_s = self._settings.grace_s
         self._verdict = Verdict(assembly.readers.sources, self._settings.max_errors, stop)
         box = DeadLetterBox(assembly.payload, span_context, blocs=assembly.names, spills=payloads is not None)
         self._upkeep = Upkeep(assembly, line, store, lease, taken_up=taken_up)
@@ -99,11 +103,11 @@ class Attempt:
         self._closing: asyncio.Timeout | None = None
         self._time_left_s = time_left_s
         self._deadline: float | None = None
+        self._loop_s = 0.0
+        self._flow_s = 0.0
         self.pipeline = ETLPipeline(
             assembly.config(),
             source=[assembly.root()],
-        self.loop_s = 0.0
-        """For how long the event loop held a processor."""
             observers=tuple(filter(None, (self._verdict, box, self._upkeep.observer, *observers))),
             clock=clock,
         )
@@ -149,24 +153,35 @@ class Attempt:
 
     async def _open_and_flow(self, opened: list[Bloc]) -> None:
         limit = asyncio.timeout_at(self._deadline)
+        began_s = time.thread_time()
         try:
             async with limit:
                 for bloc in self._assembly.blocs.values():
-        began_s = time.thread_time()
                     opened.append(bloc)
                     await self._open(bloc)
                 await self._upkeep.begin(self._post, self._verdict)
                 with self._watch(self.pipeline):
-                    await self.pipeline.run()
+                    await self._flow()
         except TimeoutError:
             if not limit.expired():
                 raise
             raise self._too_slow() from None
+        finally:
+            self._loop_s = time.thread_time() - began_s
+
+    def profile(self) -> JsonObject:
+        """How long workers were busy, for explanations."""
+        return self._assembly.profile(self.pipeline, flow_s=self._flow_s, loop_s=self._loop_s)
+
+    async def _flow(self) -> None:
+        began_s = time.monotonic()
+        try:
+            await self.pipeline.run()
+        finally:
+            self._flow_s = time.monotonic() - began_s
 
     async def _open(self, bloc: Bloc) -> None:
         if type(bloc).open is Bloc.open:
-        finally:
-            self.loop_s = time.thread_time() - began_s
             return
         try:
             await called(bloc.open, self._assembly.context(bloc.name))
@@ -179,19 +194,22 @@ class Attempt:
 
     def _end_early(self) -> None:
         """On the loop: there is a reason to stop, or a better one than before."""
-        loop, grace_s = asyncio.get_running_loop(), self._grace_s()
+        loop = asyncio.get_running_loop()
         if self._closing is not None:
             until = self._closing.when()
-            at_latest = loop.time() + grace_s
+            at_latest = self._close_by()
             if until is None or at_latest < until:
                 self._closing.reschedule(at_latest)
         elif self.pipeline.is_running():
-            self._cancelling = loop.create_task(self.pipeline.cancel(0.0 if self._stop.lost else grace_s))
+            drain_s = 0.0 if self._stop.lost else self._settings.grace_s * DRAIN_SHARE
+            self._cancelling = loop.create_task(self.pipeline.cancel(drain_s))
         elif self._body is not None and not self._body.done():
             self._body.cancel()
 
-    def _grace_s(self) -> float:
-        return min(self._settings.grace_s, LOST_GRACE_S) if self._stop.lost else self._settings.grace_s
+    def _close_by(self) -> float:
+        """When blocs must be closed, by the loop's clock, in a run that ends early."""
+        now, loop_now = time.monotonic(), asyncio.get_running_loop().time()
+        return loop_now + max(min(self._settings.grace_s, self._stop.until - now), CLOSE_AT_LEAST_S)
 
     def _outcome(self, body: asyncio.Task[None]) -> BaseException | None:
         reason = self._stop.reason
@@ -207,7 +225,7 @@ class Attempt:
     async def _close(self, opened: Sequence[Bloc], error: BaseException | None) -> BaseException | None:
         """Close every bloc, within what time there is; the first that cannot makes the others give up too."""
         in_a_hurry = error is not None or self._stop.reason is not None
-        until = asyncio.get_running_loop().time() + self._grace_s() if in_a_hurry else self._deadline
+        until = self._close_by() if in_a_hurry else self._deadline
         bloc: Bloc | None = None
         try:
             async with asyncio.timeout_at(until) as self._closing:

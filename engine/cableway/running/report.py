@@ -22,6 +22,7 @@ from cableway.errors import (
     RunTimeoutError,
 )
 from cableway.redaction import redacted, redacted_json
+from cableway.standard_streams import write_out
 from cableway.store.port import RunResult, RunState
 
 FINAL_LINE_LIMIT = 4096
@@ -29,7 +30,8 @@ FINAL_LINE_LIMIT = 4096
 TERMINATION_LOG = "/dev/termination-log"
 """Where Kubernetes looks for that message; written only where it is mounted."""
 
-_OUT_OF_RESOURCES = frozenset({errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EDQUOT})
+_OUT_OF_RESOURCES = frozenset({errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EDQUOT, errno.EAGAIN})
+_NO_THREAD = "can't start new thread"
 # What these say names columns, modules and files; what others say may quote the data.
 _NAMING = frozenset(
     {
@@ -85,10 +87,12 @@ def full_words_of(error: BaseException) -> str:
 
 
 def lack_of(error: BaseException) -> ResourceError | None:
-    """*error* as the want of disk or handles that it is, or None where it is something else."""
+    """*error* as the want of disk, handles or processes that it is, or None where it is something else."""
     if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
         where = f": {error.filename}" if error.filename else ""
         return ResourceError(f"{os.strerror(error.errno)}{where}")
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        return ResourceError(f"{_NO_THREAD}: the limit of processes, or of memory, is reached")
     return None
 
 
@@ -147,35 +151,21 @@ def _reason(problem: Mapping[str, Any] | None) -> str | None:
     return None if problem is None else str(problem.get("type", "")).rpartition(":")[2]
 
 
-def say(line: str) -> None:
-    """Print *line* on stdout, and leave it where Kubernetes looks for it. A stdout that nobody reads is no error."""
-    try:
-        print(line, file=sys.stdout, flush=True)  # noqa: T201 - it is what the process has to say
-    except (OSError, ValueError):
-        silence(sys.stdout)
-    _leave_message(line)
+def say(line: str, message_file: str = TERMINATION_LOG) -> None:
+    """Print *line* on stdout, and leave it in *message_file* where there is one. Nobody has to read what is printed."""
+    _leave_message(line, message_file)
+    write_out(sys.stdout, f"{line}\n")
 
 
 def complain(message: str) -> None:
     """Write *message* on stderr, if anybody listens there."""
-    try:
-        print(f"cableway: {redacted(message)}", file=sys.stderr, flush=True)  # noqa: T201 - as above
-    except (OSError, ValueError):
-        silence(sys.stderr)
+    write_out(sys.stderr, f"cableway: {redacted(message)}\n")
 
 
-def silence(stream: Any) -> None:
-    """Have nothing more come out of *stream*, so that what it still holds cannot fail again at exit."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    except (OSError, ValueError, AttributeError):
-        return
-
-
-def _leave_message(line: str) -> None:
+def _leave_message(line: str, path: str) -> None:
     try:
         # Never created: where it is not mounted nobody looks.
-        handle = os.open(TERMINATION_LOG, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         with os.fdopen(handle, "wb") as file:
             file.write(line.encode())
     except OSError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 143
 """`cableway.errors.EXIT_INTERRUPTED`, known before anything else is imported."""
 
+LOST_GRACE_S = 5.0
+"""Seconds that blocs get to close in when the lease is lost and another attempt may be at work."""
+
 
 class Stop:
     """Why the attempt must end, if it must.
@@ -27,6 +31,9 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: CablewayError | None = None
+        self.grace_s = 25.0
+        """Seconds from the wish to the end of the process, but for what little the last word takes."""
+        self._asked_at = math.inf
         self._tell: Callable[[], None] | None = None
 
     @property
@@ -34,9 +41,15 @@ class Stop:
         """Whether the lease is gone, so that nothing may be written any more."""
         return self.reason is not None and self.reason.code == "lease_lost"
 
+    @property
+    def until(self) -> float:
+        """The monotonic time at which the grace is over; infinite while nobody has asked."""
+        return self._asked_at + (min(self.grace_s, LOST_GRACE_S) if self.lost else self.grace_s)
+
     def ask(self, reason: CablewayError) -> None:
         """End the attempt for *reason*. The first reason stands, unless a later one is that the lease was lost."""
         if self.reason is None or (reason.code == "lease_lost" and not self.lost):
+            self._asked_at = min(self._asked_at, time.monotonic())
             self.reason = reason
             if self._tell is not None:
                 self._tell()
@@ -75,9 +88,8 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        if self._drain is None:
-            sys.exit(INTERRUPTED)
-        if self._caught:
+        if self._drain is None or self._caught:
+            # Not by an exception: one that comes in during an import, or while something is let go of, gets lost.
             os._exit(INTERRUPTED)
         self._caught = True
         self._drain()

@@ -13,7 +13,7 @@ from cableway.errors import RunFailedError
 
 T = TypeVar("T")
 
-LEFTOVERS_S = 1.0
+LEFTOVERS_S = 0.5
 """Seconds that tasks which somebody left behind get to end in, once they are cancelled."""
 
 

@@ -8,6 +8,7 @@ of an HTTP client is imported.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -115,9 +116,12 @@ class RunTelemetry:
         kept = self._local.spans(ended, self._observer.slowest(), self._spans.of)
         return [span.row() for span in kept]
 
-    def flush(self) -> Exported | None:
-        """Send what is left, within the deadline. Return what became of the spans; None where none are sent."""
-        deadline_s = self._settings.flush_deadline_s
+    def flush(self, within_s: float | None = None) -> Exported | None:
+        """Send what is left, within the deadline, or *within_s* seconds where that is sooner.
+
+        Return what became of the spans; None where none are sent.
+        """
+        deadline_s = min(self._settings.flush_deadline_s, math.inf if within_s is None else within_s)
         deadline = time.monotonic() + deadline_s
         if self._metrics_exporter is not None:
             self._metrics_exporter.hurry(deadline)

@@ -27,7 +27,7 @@ from cableway.items import WorkItem
 from cableway.references import with_references
 from cableway.running import report
 from cableway.running.joining import joined, joined_members
-from cableway.running.letters import KEPT_AT_MOST, PAYLOAD_LIMIT, DeadLetterBox, payload_of
+from cableway.running.letters import KEPT_AT_MOST, DeadLetterBox
 from cableway.running.opening import JobRequest
 from cableway.running.stopping import Signals, Stop
 from cableway.running.tally import RowCounts, rows_in
@@ -57,15 +57,12 @@ def test_a_short_error_stands_whole_on_the_last_line() -> None:
     assert (last["reason"], last["attempt"], last["exit_code"]) == ("invalid", 2, 78)
 
 
-def test_the_last_line_is_left_where_kubernetes_looks_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+def test_the_last_line_is_left_where_kubernetes_looks_for_it(tmp_path: Path, capsys: Capture) -> None:
     log = tmp_path / "termination-log"
-    monkeypatch.setattr(report, "TERMINATION_LOG", str(log))
-    report.say("first")
+    report.say("first", str(log))
     assert not log.exists(), "it is never created"
     log.write_text("something longer than the message")
-    report.say("second")
+    report.say("second", str(log))
     assert log.read_text() == "second"
     assert capsys.readouterr().out == "first\nsecond\n"
 
@@ -116,9 +113,9 @@ def test_a_full_disk_is_a_lack_of_resources() -> None:
     ],
 )
 def test_a_payload_is_json_that_can_be_stored(data: Any, payload: Any) -> None:
-    found, size = payload_of(data)
-    assert found == payload
-    assert size > 0
+    found = payload_of(data)
+    assert (None if found.text is None else json.loads(found.text)) == payload
+    assert found.size_bytes > 0
 
 
 def test_a_payload_that_cannot_even_be_looked_at_is_left_out() -> None:
@@ -129,16 +126,18 @@ def test_a_payload_that_cannot_even_be_looked_at_is_left_out() -> None:
         def values(self) -> Any:
             raise RuntimeError
 
-    assert payload_of(Hostile(a=1)) == (None, 0)
+    assert payload_of(Hostile(a=1)) == Payload(text=None, size_bytes=0)
 
 
 def test_tables_are_payloads_row_by_row() -> None:
     pa = pytest.importorskip("pyarrow")
     pd = pytest.importorskip("pandas")
     rows = [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
-    assert payload_of({"t": pa.Table.from_pylist(rows)})[0] == {"t": rows}
-    assert payload_of({"t": pd.DataFrame(rows)})[0] == {"t": rows}
-    assert payload_of({"t": pa.table({"a": range(1_000_000)})})[0] is None
+    for table in (pa.Table.from_pylist(rows), pd.DataFrame(rows)):
+        text = payload_of({"t": table}).text
+        assert text is not None
+        assert json.loads(text) == {"t": rows}
+    assert payload_of({"t": pa.table({"a": range(1_000_000)})}).text is None
 
 
 def test_a_box_keeps_so_many_letters_and_counts_the_rest() -> None:
