@@ -32,8 +32,11 @@ Result = TypeVar("Result")
 
 CONFLICT_RETRIES = 5
 _LIMITS = b"SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
-# Whoever prepares a statement sends it often: it is planned once, since planning takes longer than most of them.
-_PREPARED = _LIMITS + b", set_config('plan_cache_mode', 'force_generic_plan', true)"
+# Whoever prepares a statement sends it often: it is planned once, since planning takes longer than most of them. That
+# plan is kept while tables grow, so it may not be one that is good for small tables alone.
+_PREPARED = (
+    _LIMITS + b", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)"
+)
 
 
 class Step(NamedTuple):

@@ -180,15 +180,15 @@ class PostgresRunStore:
     def _claim_row(self, run_id: str, trace_id: str | None, external_id: str | None) -> Row:
         if not is_id(run_id):
             raise self._unknown(run_id)
-        return self.session.rows(
-            "claim",
-            (Step("lock_place", {"run_id": run_id}),),
-            run_id=run_id,
-            trace_id=trace_id,
-            external_id=None if external_id is None else storable_text(external_id),
-            claim_id=os.urandom(16).hex(),
-            schema_number=SCHEMA_NUMBER,
-        )[0]
+        asked = {"run_id": run_id, "claim_id": os.urandom(16).hex()}
+        take = {
+            **asked,
+            "trace_id": trace_id,
+            "external_id": None if external_id is None else storable_text(external_id),
+            "schema_number": SCHEMA_NUMBER,
+        }
+        before = (Step("lock_place", {"run_id": run_id}), Step("take_run", take))
+        return self.session.rows("claim", before, **asked)[0]
 
     def _write(self, name: str, lease: Lease, **parameters: Any) -> Row:
         row = self.session.row(name, run_id=lease.run_id, token=lease.token, **parameters)

@@ -58,7 +58,7 @@ def test_a_run_that_does_nothing_is_two_round_trips(store: PostgresRunStore, run
     heartbeat.start()
     heartbeat.stop()
     store.finish(lease, SUCCESS)
-    assert len(sent) == 3, "the claim has a lock before it, in the same round trip"
+    assert len(sent) == 4, "the claim has a lock and the taking before it, in the same round trip"
 
 
 def test_nothing_is_prepared_so_that_a_pooler_may_stand_between(

@@ -5,27 +5,11 @@
 SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), hashtext(pipeline) & 127)
 FROM {s}.runs WHERE run_id = %(run_id)s AND NOT has_place
 
--- name: claim
--- A run's lease if it is free or has run out, with all that the job needs, in one round trip; nothing is taken
--- from a schema of another version, nor where others of the pipeline have all its places, or hold the run's line.
--- The row is locked first, so that who comes second sees what the first one did.
-WITH asked AS (
-    SELECT * FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
-), free AS (
-    SELECT run_id, attempt FROM asked AS a
-    WHERE (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
-      AND (a.state IN ('queued', 'launching', 'interrupted', 'crashed')
-           OR a.state IN ('running', 'cancelling')
-              AND (a.lease_expires_at IS NULL OR a.lease_expires_at <= clock_timestamp()))
-      AND (a.has_place OR a.overlap = 'allow' OR (
-               SELECT count(*) FROM {s}.runs AS r
-               WHERE r.pipeline = a.pipeline AND r.overlap_key = a.overlap_key AND r.has_place
-                 AND r.ended_at IS NULL AND r.overlap <> 'allow') < a.concurrency)
-      AND (a.part IS NOT NULL OR NOT EXISTS (
-           SELECT FROM {s}.runs AS r
-           WHERE r.line = a.line AND r.ended_at IS NULL AND r.run_id <> a.run_id AND r.part IS NULL
-             AND r.state IN ('running', 'cancelling') AND r.lease_expires_at > clock_timestamp()))
-), taken AS (
+-- name: take_run
+-- A run's lease if it is free or has run out. Nothing is taken from a schema of another version, nor where others of the
+-- pipeline have all its places, or hold the run's line. Who comes second waits for the row, and judges it as the first
+-- one left it.
+WITH taken AS (
     UPDATE {s}.runs AS r
     SET state = CASE WHEN r.state = 'cancelling' THEN 'cancelling' ELSE 'running' END,
         attempt = r.attempt + 1,
@@ -36,41 +20,48 @@ WITH asked AS (
         started_at = coalesce(r.started_at, clock_timestamp()),
         ended_at = NULL, exit_code = NULL, error = NULL, has_place = true, not_before = NULL,
         launching_since = NULL, launch_failures = 0, failing_since = NULL
-    FROM free WHERE r.run_id = free.run_id
-    RETURNING r.*
+    WHERE r.run_id = %(run_id)s
+      AND (r.state IN ('queued', 'launching', 'interrupted', 'crashed')
+           OR r.state IN ('running', 'cancelling')
+              AND (r.lease_expires_at IS NULL OR r.lease_expires_at <= clock_timestamp()))
+      AND (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
+      AND (r.has_place OR r.overlap = 'allow' OR (
+               SELECT count(*) FROM {s}.runs AS o
+               WHERE o.pipeline = r.pipeline AND o.overlap_key = r.overlap_key AND o.has_place
+                 AND o.ended_at IS NULL AND o.overlap <> 'allow') < r.concurrency)
+      AND (r.part IS NOT NULL OR NOT EXISTS (
+           SELECT FROM {s}.runs AS o
+           WHERE o.line = r.line AND o.ended_at IS NULL AND o.run_id <> r.run_id AND o.part IS NULL
+             AND o.state IN ('running', 'cancelling') AND o.lease_expires_at > clock_timestamp()))
+    RETURNING r.run_id, r.attempt, r.lease_token
 ), overtaken AS (
     UPDATE {s}.attempts AS a
     SET state = 'crashed', reason = 'its lease ran out', ended_at = clock_timestamp()
-    FROM free WHERE a.run_id = free.run_id AND a.attempt = free.attempt AND a.state = 'running'
-), begun AS (
-    INSERT INTO {s}.attempts AS a (run_id, attempt, state, lease_token, external_id, trace_id, started_at)
-    SELECT run_id, attempt, 'running', lease_token, %(external_id)s, %(trace_id)s, clock_timestamp() FROM taken
-    ON CONFLICT (run_id, attempt) DO UPDATE
-    SET state = excluded.state, lease_token = excluded.lease_token, trace_id = excluded.trace_id,
-        started_at = excluded.started_at, external_id = coalesce(a.external_id, excluded.external_id), ended_at = NULL, reason = NULL
-), answer AS (
-    SELECT a.*, t.run_id IS NOT NULL
-             OR (a.claim_id = %(claim_id)s AND a.state IN ('running', 'cancelling')) AS claimed,
-           coalesce(t.state, a.state) AS state_now,
-           coalesce(t.attempt, a.attempt) AS attempt_now,
-           coalesce(t.lease_token, a.lease_token) AS token_now,
-           coalesce(t.trace_id, a.trace_id) AS trace_id_now,
-           coalesce(t.started_at, a.started_at) + a.timeout_s * interval '1 second' AS ends_by
-    FROM asked AS a LEFT JOIN taken AS t ON true
+    FROM taken AS t WHERE a.run_id = %(run_id)s AND a.attempt = t.attempt - 1 AND a.state = 'running'
 )
-SELECT m.number AS schema_number, a.run_id IS NOT NULL AS known, a.claimed, a.state_now AS state,
-       greatest(extract(epoch FROM a.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s,
-       extract(epoch FROM a.ends_by - clock_timestamp())::float8 AS time_left_s,
-       a.attempt_now AS attempt, a.token_now AS lease_token, a.lease_ttl_s, a.pipeline, a.version, a.parameters,
-       a.line::text AS line, a.key, a.replay_of::text AS replay_of, a.replay_stage, a.replay_whole,
-       a.scheduler_name, a.trigger_name, a.traceparent, a.tracestate,
-       a.trace_id_now AS trace_id,
-       to_char(a.scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS scheduled_at,
+INSERT INTO {s}.attempts AS a (run_id, attempt, state, lease_token, external_id, trace_id, started_at)
+SELECT run_id, attempt, 'running', lease_token, %(external_id)s, %(trace_id)s, clock_timestamp() FROM taken
+ON CONFLICT (run_id, attempt) DO UPDATE
+SET state = excluded.state, lease_token = excluded.lease_token, trace_id = excluded.trace_id,
+    started_at = excluded.started_at, external_id = coalesce(a.external_id, excluded.external_id), ended_at = NULL,
+    reason = NULL
+
+-- name: claim
+-- What became of the lease that was asked for before, with all that the job needs where it is ours. A statement of its
+-- own sees what was committed while the one before it waited: the cursor is the last one that the row's holder kept.
+SELECT m.number AS schema_number, r.run_id IS NOT NULL AS known,
+       r.claim_id = %(claim_id)s AND r.state IN ('running', 'cancelling') AS claimed, r.state,
+       greatest(extract(epoch FROM r.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s,
+       extract(epoch FROM r.started_at + r.timeout_s * interval '1 second' - clock_timestamp())::float8 AS time_left_s,
+       r.attempt, r.lease_token, r.lease_ttl_s, r.pipeline, r.version, r.parameters, r.line::text AS line, r.key,
+       r.replay_of::text AS replay_of, r.replay_stage, r.replay_whole, r.scheduler_name, r.trigger_name, r.traceparent, r.tracestate, r.trace_id,
+       r.replay_of::text AS replay_of, r.replay_stage, r.replay_whole,
+       to_char(r.scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS scheduled_at,
        v.document, v.document_format, v.content_hash, c.position AS cursor
 FROM (SELECT max(number) AS number FROM {s}.migrations) AS m
-LEFT JOIN answer AS a ON true
-LEFT JOIN {s}.pipeline_versions AS v ON a.claimed AND v.pipeline = a.pipeline AND v.version = a.version
-LEFT JOIN {s}.cursors AS c ON a.claimed AND c.line = a.line
+LEFT JOIN {s}.runs AS r ON r.run_id = %(run_id)s
+LEFT JOIN {s}.pipeline_versions AS v ON r.claim_id = %(claim_id)s AND v.pipeline = r.pipeline AND v.version = r.version
+LEFT JOIN {s}.cursors AS c ON r.claim_id = %(claim_id)s AND c.line = r.line
 
 -- name: beat
 -- Renew a lease by the database's clock; no row when it is not ours any more.
