@@ -13,6 +13,7 @@ from cableway.blocs.csv_parser import CsvForm, CsvParser
 from cableway.blocs.csv_records import Cut, Cutter, Joined, Marks, Recoded, read_fully
 from cableway.blocs.file_loader import FileLoaderBloc, OnBadRow, Piece, type_faults
 from cableway.blocs.file_parts import BLOCK_BYTES, ByteStream, OpenPart, skip
+from cableway.blocs.incremental import Incremental
 from cableway.errors import SourceError
 
 _PLAIN = frozenset({"utf-8", "ascii", "utf-8-sig"})
@@ -57,6 +58,9 @@ class CsvLoaderConfig:
     on_bad_row: OnBadRow = "fail"
     """A row with too many or too few fields, or a value of another type: the run fails, the row is left out and
     counted, or it becomes a dead letter of its own. The others go on."""
+    incremental: Incremental | None = None
+    """Load only rows that are new since the last run. The files are read all the same, those that have come since
+    included, and of bad rows each run tells again."""
 
 
 class CsvLoaderBloc(FileLoaderBloc):

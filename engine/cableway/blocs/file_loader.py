@@ -8,6 +8,7 @@ is named after its item and its place in it: ``<part>:<record>:<byte>:<row>``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import dropwhile
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from cableway.blocs.column_types import type_fault
 from cableway.blocs.file_parts import ByteStream, FileParts, OpenPart, Part
 from cableway.blocs.files import is_pattern, path_fault
+from cableway.blocs.incremental import Watermark, first_plan, incremental_of
 from cableway.blocs.kinds import Ending, LoaderBloc, Resources
 from cableway.blocs.tables import library
 from cableway.context import RunContext
@@ -58,7 +60,8 @@ class Piece:
 class FileLoaderBloc(LoaderBloc):
     """Loads files, whole or in batches. Not a bloc type: what a file holds is its subclasses' business.
 
-    Their config has ``file_path``, ``batch_size`` and, where rows can be bad one by one, ``on_bad_row``.
+    Their config has ``file_path``, ``batch_size``, ``columns`` and ``incremental``, and, where rows can be bad one by
+    one, ``on_bad_row``.
     """
 
     lanes = ("thread",)
@@ -72,14 +75,22 @@ class FileLoaderBloc(LoaderBloc):
         self._parts: FileParts | None = None
         self._start = _Place(0, 0, 0)
         self._wanted: str | None = None
+        self._incremental = incremental_of(config)
+        self._watermark: Watermark | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def faults(cls, config: Any) -> Iterable[tuple[str, str]]:
-        """A path that leads nowhere good, and dead letters for rows of items that there are not."""
+        """A path that leads nowhere good, dead letters for rows of items that there are not, an unread cursor field."""
         if not is_reference(config.file_path) and (reason := path_fault(config.file_path)):
             yield "file_path", reason
         if getattr(config, "on_bad_row", None) == "dead_letter" and config.batch_size is None:
             yield "on_bad_row", "can be dead_letter only with 'batch_size'; without it choose fail or skip"
+        incremental = incremental_of(config)
+        if incremental is not None:
+            yield from incremental.faults()
+            if config.columns is not None and incremental.cursor_field not in config.columns:
+                yield "columns", f"lack {incremental.cursor_field!r}, the cursor field of 'incremental'"
 
     def pieces(self, opened: OpenPart, record: int, offset: int, rows: int) -> Iterator[Piece]:
         """What *opened* holds from *record* at *offset* on, *rows* in a piece; 0 and 0 is its beginning."""
@@ -115,21 +126,33 @@ class FileLoaderBloc(LoaderBloc):
 
         Raise `SourceError` naming file, row and column where something cannot be read.
         """
+        if self._incremental is not None and self._watermark is None:
+            self._watermark = Watermark(self._incremental, {}, {})
         if self.config.batch_size is None:
-            return self._all(context)
+            return self._new(self._all(context))
         items = self._items(context, self.config.batch_size)
         if self._wanted is None:
             return items
         return dropwhile(lambda item: item[0] != self._wanted, items)
 
     def plan(self, context: RunContext, state: Mapping[str, Any]) -> JsonObject:
-        """The files as they are now."""
-        return {"files": [part.as_json() for part in self.parts.parts]}
+        """The files as they are now, and with ``incremental`` what there was before."""
+        plan: JsonObject = {"files": [part.as_json() for part in self.parts.parts]}
+        if self._incremental is not None:
+            plan |= first_plan(self._incremental, state)
+        return plan
 
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """Load the files that *plan* lists. Raise `SourceChangedError` where one has changed."""
         if "files" in plan:
             self.parts.fix(plan["files"])
+        if self._incremental is not None:
+            self._watermark = Watermark(self._incremental, plan, reached)
+
+    def reached(self) -> JsonObject:
+        """How far the rows were new."""
+        with self._lock:
+            return {} if self._watermark is None else self._watermark.state()
 
     def fingerprint(self, position: str) -> JsonObject:
         """The part's size and time of change, and a digest of its content before *position*."""
@@ -176,12 +199,15 @@ class FileLoaderBloc(LoaderBloc):
                     opened.refuse_change()
                     left_out += len(piece.bad)
                     yield from self._items_of(number, part, piece)
+                    if self._watermark is not None and self._watermark.exhausted:
+                        return self._tell(context, left_out)
         self._tell(context, left_out)
 
     def _items_of(self, number: int, part: Part, piece: Piece) -> Iterator[tuple[str, Any]]:
         position = f"{number}:{piece.record}:{piece.offset}"
-        if piece.table.num_rows:
-            yield position, piece.table
+        table = self._new(piece.table)
+        if table.num_rows:
+            yield position, table
         if piece.bad and self.config.on_bad_row == "dead_letter":
             for row in piece.bad:
                 yield f"{position}:{row.record - piece.record}", Rejected(row.error(part.name), {"row": row.text})
@@ -196,6 +222,13 @@ class FileLoaderBloc(LoaderBloc):
             tables.append(piece.table)
         self._tell(context, left_out)
         return joined(tables, self.config.file_path)
+
+    def _new(self, table: Any) -> Any:
+        """The rows that no earlier lap has loaded."""
+        if self._watermark is None or not table.num_rows:
+            return table
+        with self._lock:
+            return self._watermark.new_table(table)
 
     def _tell(self, context: RunContext, left_out: int) -> None:
         if left_out:

@@ -64,6 +64,12 @@ class Incremental:
             yield "incremental", "initial_value and end_value must be of one type"
 
 
+def incremental_of(config: Any) -> Incremental | None:
+    """The ``incremental`` of a bloc's *config*, which comes as plain JSON values where it was checked before."""
+    given: Any = getattr(config, "incremental", None)
+    return Incremental(**cast("Mapping[str, Any]", given)) if isinstance(given, Mapping) else given
+
+
 def first_plan(config: Incremental, state: Mapping[str, Any]) -> JsonObject:
     """What a lap fixes: the state that it starts from, for it must not move while the lap is worked off."""
     del config

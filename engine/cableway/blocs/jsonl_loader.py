@@ -12,6 +12,7 @@ from cableway.blocs.column_types import arrow_type
 from cableway.blocs.csv_records import Cut, Cutter, Joined, Marks, read_fully
 from cableway.blocs.file_loader import FileLoaderBloc, OnBadRow, Piece, type_faults
 from cableway.blocs.file_parts import BLOCK_BYTES, OpenPart, skip
+from cableway.blocs.incremental import Incremental
 from cableway.blocs.json_rows import json_table
 
 _LINES = Marks(delimiter=b"", quote=b"")
@@ -34,6 +35,9 @@ class JsonlLoaderConfig:
     on_bad_row: OnBadRow = "fail"
     """A line that is no JSON object, or a value of another type: the run fails, the line is left out and counted,
     or it becomes a dead letter of its own. The others go on."""
+    incremental: Incremental | None = None
+    """Load only rows that are new since the last run. The files are read all the same, those that have come since
+    included, and of bad rows each run tells again."""
 
 
 class JsonlLoaderBloc(FileLoaderBloc):

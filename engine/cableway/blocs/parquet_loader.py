@@ -10,6 +10,7 @@ from annotated_types import Ge, MinLen
 
 from cableway.blocs.file_loader import FileLoaderBloc, Piece
 from cableway.blocs.file_parts import OpenPart
+from cableway.blocs.incremental import Incremental
 from cableway.blocs.tables import library
 from cableway.errors import SourceError
 
@@ -25,6 +26,9 @@ class ParquetLoaderConfig:
     """Rows in an item, fewer at the end of a row group; unset: one item holds everything."""
     columns: list[str] | None = None
     """Which columns to read, in this order; unset: all."""
+    incremental: Incremental | None = None
+    """Load only rows that are new since the last run. The files are read all the same, those that have come since
+    included."""
 
 
 class ParquetLoaderBloc(FileLoaderBloc):

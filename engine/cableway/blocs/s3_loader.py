@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
+from cableway.blocs.incremental import Incremental, incremental_of
 from cableway.blocs.kinds import Ending, LoaderBloc, Resources
 from cableway.blocs.s3.connection import StoreAccess, access_faults, connect
 from cableway.blocs.tables import library
@@ -23,7 +24,7 @@ _READERS = {
     "jsonl": "cableway.blocs.jsonl_loader:JsonlLoaderBloc",
     "parquet": "cableway.blocs.parquet_loader:ParquetLoaderBloc",
 }
-_OWN = ("file_path", "batch_size")
+_OWN = ("file_path", "batch_size", "incremental")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,9 @@ class S3LoaderConfig:
     """How they are written. gzip, and zip by its name, are unpacked on the way."""
     batch_size: Annotated[int, Ge(1)] | None = None
     """Rows in an item; unset: one item holds everything."""
+    incremental: Incremental | None = None
+    """Load only rows that are new since the last run. The objects are read all the same, those that have come since
+    included."""
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     """More about the format: the keys of `csv_loader`, `jsonl_loader` or `parquet_loader`."""
     access: StoreAccess = field(default_factory=StoreAccess)
@@ -70,6 +74,8 @@ class S3LoaderBloc(LoaderBloc):
         from cableway.definitions.configs import adapter_of, config_faults
 
         yield from access_faults(config.access)
+        if (incremental := incremental_of(config)) is not None:
+            yield from incremental.faults()
         for name in _OWN:
             if name in config.options:
                 yield f"options/{name}", "is said beside the options"
@@ -92,7 +98,8 @@ class S3LoaderBloc(LoaderBloc):
 
         config = self.config
         kind = _reader_type(config.format)
-        made: Any = kind.Config(**config.options, file_path="object", batch_size=config.batch_size)
+        own = {"file_path": "object", "batch_size": config.batch_size, "incremental": incremental_of(config)}
+        made: Any = kind.Config(**config.options, **own)
         reader: FileLoaderBloc = kind(self.name, made)
         for needed in reader.needs:
             library(needed)
@@ -118,6 +125,10 @@ class S3LoaderBloc(LoaderBloc):
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """Load the objects that *plan* lists. Raise `SourceChangedError` where one has changed."""
         self.reader.follow(plan, reached)
+
+    def reached(self) -> JsonObject:
+        """How far the rows were new."""
+        return self.reader.reached()
 
     def fingerprint(self, position: str) -> JsonObject:
         """The object's name with its ETag, its size and its time."""

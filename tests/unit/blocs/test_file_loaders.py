@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from cableway.blocs.csv_loader import CsvLoaderBloc, CsvLoaderConfig
 from cableway.blocs.file_loader import FileLoaderBloc
+from cableway.blocs.incremental import Incremental
 from cableway.blocs.jsonl_loader import JsonlLoaderBloc, JsonlLoaderConfig
 from cableway.blocs.kinds import Ending, LoaderBloc, Resources
 from cableway.blocs.parquet_loader import ParquetLoaderBloc, ParquetLoaderConfig
@@ -225,3 +227,75 @@ def test_what_a_query_cannot_be() -> None:
     assert fields("SELECT * FROM t", t="data/t.csv.gz") == []
     assert fields("DELETE FROM t", t="../t.csv") == ["query", "files"]
     assert fields("SELECT 1", t="data/t.xlsx") == ["files"]
+
+
+def lap(bloc: LoaderBloc, state: dict[str, Any]) -> tuple[list[int], dict[str, Any]]:
+    """The numbers that a lap from *state* on gives, and the state of the next one."""
+    bloc.open(context_of(bloc))
+    bloc.follow(json.loads(json.dumps(bloc.plan(context_of(bloc), state))), {})
+    loaded: Any = bloc.load(context_of(bloc))
+    tables = [loaded] if not bloc.batched else [table for _, table in loaded]
+    return [n for table in tables for n in table.column("n").to_pylist()], json.loads(json.dumps(bloc.reached()))
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_of_files_that_grow_and_come_only_what_is_new_is_loaded(
+    tmp_path: Path, kind: str, batch_size: int | None
+) -> None:
+    def write(name: str, *numbers: int) -> None:
+        rows = [{"n": n, "at": n // 2} for n in numbers]
+        if kind == "parquet":
+            parquet.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+        elif kind == "csv":
+            (tmp_path / f"{name}.csv").write_text("n,at\n" + "".join(f"{row['n']},{row['at']}\n" for row in rows))
+        else:
+            lines(tmp_path / f"{name}.jsonl", *rows)
+
+    def bloc(**more: Any) -> LoaderBloc:
+        incremental = {"cursor_field": "at", **more}
+        options: dict[str, Any] = {"batch_size": batch_size, "incremental": incremental}
+        if kind == "csv":
+            return CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(tmp_path / "*.csv"), **options))
+        return (columnar if kind == "parquet" else jsonl)(tmp_path / f"*.{kind}", **options)
+
+    write("a", 0, 1, 2, 3, 4)
+    numbers, state = lap(bloc(), {})
+    assert numbers == [0, 1, 2, 3, 4]
+    assert lap(bloc(), state)[0] == []
+    write("a", 0, 1, 2, 3, 4, 5)
+    write("b", 6, 7)
+    numbers, state = lap(bloc(), state)
+    assert numbers == [5, 6, 7]
+    assert lap(bloc(), state) == ([], state)
+    stretch = bloc(initial_value=1, end_value=3)
+    assert not stretch.keeps_cursor(stretch.config)
+    stretch.open(context_of(stretch))
+    loaded: Any = stretch.load(context_of(stretch))
+    tables = [loaded] if batch_size is None else [table for _, table in loaded]
+    assert [n for table in tables for n in table.column("n").to_pylist()] == [2, 3, 4, 5]
+
+
+def test_a_loader_that_is_taken_up_in_a_lap_goes_on_with_its_new_rows(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", *({"n": n} for n in range(8)))
+    options: dict[str, Any] = {"batch_size": 2, "incremental": {"cursor_field": "n"}}
+    first = jsonl(path, **options)
+    first.open(context_of(first))
+    plan = first.plan(context_of(first), {"last": 3, "seen": {}})
+    first.follow(plan, {})
+    first_items: Any = first.load(context_of(first))
+    items = list(first_items)
+    position, _ = items[1]
+    again = jsonl(path, **options)
+    again.open(context_of(again))
+    again.follow(plan, first.reached())
+    again.resume(position, first.fingerprint(position))
+    again_items: Any = again.load(context_of(again))
+    found = list(again_items)
+    assert [(at, table.to_pydict()) for at, table in found] == [(at, table.to_pydict()) for at, table in items[1:]]
+    assert again.reached() == first.reached()
+
+
+def test_a_cursor_field_must_be_read() -> None:
+    config = JsonlLoaderConfig(file_path="a.jsonl", columns=["n"], incremental=Incremental(cursor_field="at"))
+    assert [place for place, _ in JsonlLoaderBloc.faults(config)] == ["columns"]
