@@ -284,9 +284,9 @@ class _Judge:
         first = () if self._definition is None else self._definition.stages[0].blocs
         loaders = [made for bloc in first if (made := self._blocs.get(bloc.name)) and made.kind == "loader"]
         repeats = any(each.batched and each.repeats(each.config) for each in loaders)
-        return commits == "run" or (commits == "item" and not repeats and not all(
-            each.repeats(each.config) for each in loaders
-        ))
+        return commits == "run" or (
+            commits == "item" and not repeats and not all(each.repeats(each.config) for each in loaders)
+        )
 
 
 def _definition_of(run: Row, catalog: Catalog | None) -> PipelineDefinition | None:

@@ -51,7 +51,7 @@ class Assembly:
     `DefinitionError` where a bloc cannot run in the lane that it was given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run is made of
         self,
         definition: PipelineDefinition,
         blocs: Mapping[str, Bloc],
@@ -65,7 +65,7 @@ class Assembly:
         given_by: str | None = None,
     ) -> None:
         self.replay = replay
-        self._given_by = given_by
+        self.given_by = given_by
         self.exactness = exactness or Exactness.of(definition, blocs)
         self.gate = Gate()
         self.cutters = {number: Cutter() for number in set(self.exactness.batch_stages.values())}
@@ -183,9 +183,9 @@ class Assembly:
 
         def merge(parent: WorkItem, results: Mapping[str, Any]) -> dict[str, Any]:
             given: Mapping[str, Any] = {}
-            if self._given_by in results:
-                given = cast("Mapping[str, Any]", results[self._given_by])
-                results = {name: value for name, value in results.items() if name != self._given_by}
+            if self.given_by is not None and self.given_by in results:
+                given = cast("Mapping[str, Any]", results[self.given_by])
+                results = {name: value for name, value in results.items() if name != self.given_by}
             for name in sides - self._side_values.keys():
                 if name in results:
                     share(name, results[name])

@@ -94,7 +94,13 @@ class Attempt:
         self._settings = assembly.definition.settings
         stop.grace_s = self._settings.grace_s
         self._verdict = Verdict(assembly.readers.sources, self._settings.max_errors, stop)
-        box = DeadLetterBox(assembly.payload, span_context, blocs=assembly.names, spills=payloads is not None)
+        box = DeadLetterBox(
+            assembly.payload,
+            span_context,
+            blocs=assembly.names,
+            spills=payloads is not None,
+            source=assembly.given_by,
+        )
         self._upkeep = Upkeep(assembly, line, store, lease, taken_up=taken_up)
         mark = self._upkeep.mark
         self._post = LetterPost(box, store, lease, stop, mark=mark, checkpoint_s=checkpoint_s, payloads=payloads)

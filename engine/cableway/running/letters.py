@@ -48,7 +48,8 @@ class DeadLetterBox(Observer):
     """Gathers failed units until they are taken out. *payload* gives what of an item's data is worth keeping.
 
     *blocs* are the names that an item's data goes by, so that a single row that was refused is told apart. With
-    *spills* what is too large for a letter waits beside it, to be kept elsewhere.
+    *spills* what is too large for a letter waits beside it, to be kept elsewhere. *source* gives the items of a replay:
+    where it fails, the run does, and there is no item.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class DeadLetterBox(Observer):
         *,
         blocs: Collection[str] | None = None,
         spills: bool = False,
+        source: str | None = None,
     ) -> None:
+        self._source = source
         self._blocs = blocs
         self._spills = spills
         self.crowded = asyncio.Event()
@@ -72,7 +75,7 @@ class DeadLetterBox(Observer):
         self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
     ) -> None:
         """Keep the unit as a letter until it is stored."""
-        if isinstance(error, ENDS_ATTEMPT):
+        if isinstance(error, ENDS_ATTEMPT) or bloc == self._source:
             return  # the next attempt works on it
         if len(self._letters) >= KEPT_AT_MOST:
             self.left_out += 1

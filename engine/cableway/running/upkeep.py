@@ -62,7 +62,7 @@ def take_line(
 
 
 def _replayed_line(exactness: Exactness, run: RunRecord) -> Line | None:
-    """The lap that is read again from its beginning, as it was planned. Raise `DefinitionError` where a cursor is kept."""
+    """The lap that is read again from its beginning, as it was planned. Raise `DefinitionError` for a kept cursor."""
     loader = exactness.source
     if exactness.kept and loader is not None:
         raise DefinitionError(
@@ -119,8 +119,6 @@ class Upkeep:
         for cutter in self._assembly.cutters.values():
             cutter.stored = post.stored
         ended: dict[str, str | None] = {}
-        if self._replay is not None and not self._replay.whole:
-            return await self._recover_replay()
         if self._taken_up:
             ended = await self._recover()
         if line is None:
@@ -136,13 +134,15 @@ class Upkeep:
 
     async def _recover_replay(self) -> None:
         """What exporters have they know by its key; of units that failed only this run's own count."""
-        if self._taken_up:
-            dead = await in_thread(self._store.dead_units, self._lease, "")
-            self._assembly.gate.recovered = Recovered({}, {}, finishes=False, dead=dead)
+        dead = await in_thread(self._store.dead_units, self._lease, "")
+        self._assembly.gate.recovered = Recovered({}, {}, finishes=False, dead=dead)
 
     async def _recover(self) -> dict[str, str | None]:
         """Ask the ledgers and the dead letters. Returns what stands in the end rows, by exporter that commits runs."""
         exactness, assembly = self._exactness, self._assembly
+        if self._replay is not None and not self._replay.whole:
+            await self._recover_replay()
+            return {}
         keys: dict[str, frozenset[str]] = {}
         ended: dict[str, str | None] = {}
         for name, commits in exactness.commits.items():

@@ -83,6 +83,7 @@ class LetterFilter:
     pipeline: str | None = None
     state: str | None = None
     stage: str | None = None
+    bloc: str | None = None
     error_type: str | None = None
 
 
@@ -142,7 +143,8 @@ def page_of_dead_letters(
     """Dead letters, newest first."""
     if wanted.run_id is not None and not is_id(wanted.run_id):
         return ()
-    values = _texts(pipeline=wanted.pipeline, state=wanted.state, stage=wanted.stage, error_type=wanted.error_type)
+    texts = {"pipeline": wanted.pipeline, "state": wanted.state, "stage": wanted.stage, "bloc": wanted.bloc}
+    values = _texts(**texts, error_type=wanted.error_type)
     values |= {"run_id": wanted.run_id, "letter_id": wanted.letter_id, "pipelines": _list(pipelines)}
     rows = yield Step("page_of_dead_letters", {**values, "after": after, "limit": limit})
     return tuple(LetterRow(**row) for row in rows)

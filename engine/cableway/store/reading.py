@@ -103,6 +103,12 @@ class DeadLetterRow:
     attempts: int
     payload: Any
     payload_bytes: int
+    payload_at: str | None
+    """Where a payload is that was too large for its row."""
+    shape: Literal["data", "row"]
+    """``row``: the payload is one row that a bloc refused, else an item's data by bloc."""
+    replay_run_id: str | None
+    """The run that works on it again, or did last."""
     trace_id: str | None
     span_id: str | None
     created_at: datetime

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cableway_handlers.cli import (
+    dead_letter_commands,
     definition_commands,
     hook_commands,
     key_commands,
@@ -28,6 +29,7 @@ app = typer.Typer(
 for commands in (
     project_commands,
     run_commands,
+    dead_letter_commands,
     definition_commands,
     key_commands,
     limit_commands,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cableway.runs import RunRequest
 from cableway.settings import DatabaseSettings, read_settings
 from cableway.storage import DatabaseStorage
 from cableway.store.port import RunState
+from tests.integration.job.process import environment, job
 
 BLOCS = "tests.integration.job.line_blocs"
 ROWS = 40
@@ -70,7 +72,9 @@ class World:
         self.query("ALTER TABLE out DROP CONSTRAINT good")
 
     def letters(self) -> list[tuple[Any, ...]]:
-        return self.query("SELECT stage, bloc, state, count(*)::int FROM cableway.dead_letters GROUP BY 1, 2, 3 ORDER BY 3")
+        return self.query(
+            "SELECT stage, bloc, state, count(*)::int FROM cableway.dead_letters GROUP BY 1, 2, 3 ORDER BY 3"
+        )
 
     def ids(self) -> list[int]:
         return [row[0] for row in self.query("SELECT id FROM out ORDER BY id")]
@@ -95,8 +99,10 @@ SPLIT = {"name": "split", "blocs": [{"name": "split", "bloc_type": "split_rows",
 @pytest.mark.parametrize("if_exists", ["append", "upsert", "replace"])
 def test_a_replay_leaves_what_a_clean_run_would_have_left(world: World, if_exists: str, batched: bool) -> None:
     if if_exists == "replace":
-        world.query("DROP TABLE out; CREATE TABLE out (id bigint PRIMARY KEY, day date, price numeric,"
-                    " CONSTRAINT good CHECK (id NOT IN (7, 8, 23)))")
+        world.query(
+            "DROP TABLE out; CREATE TABLE out (id bigint PRIMARY KEY, day date, price numeric,"
+            " CONSTRAINT good CHECK (id NOT IN (7, 8, 23)))"
+        )
     stage = store(if_exists, **({"batch": {"count": 2}} if batched else {}))
     run_id = world.record(SPLIT, stage, max_errors="50%")
     assert world.run(run_id) is RunState.COMPLETED_WITH_ERRORS
@@ -115,3 +121,180 @@ def test_a_replay_leaves_what_a_clean_run_would_have_left(world: World, if_exist
     row = world.storage.get_run(made.run_id).run
     assert row.replay_of == run_id
     assert row.line == world.storage.get_run(run_id).run.line
+
+
+def test_what_fails_again_keeps_its_letter(world: World) -> None:
+    run_id = world.record(SPLIT, store("append"), max_errors="50%")
+    world.run(run_id)
+    world.query("ALTER TABLE out DROP CONSTRAINT good, ADD CONSTRAINT good CHECK (id <> 23)")
+    (made,) = world.storage.replay(LetterWish(run_id=run_id))
+    assert world.run(made.run_id) is RunState.COMPLETED_WITH_ERRORS
+    assert world.letters() == [("store", "out", "open", 1), ("store", "out", "resolved", 1)]
+    attempts = world.query("SELECT attempts, run_id::text FROM cableway.dead_letters WHERE state = 'open'")
+    assert attempts == [(2, run_id)]
+    world.put_right()
+    (again,) = world.storage.replay(LetterWish(run_id=run_id))
+    assert world.run(again.run_id) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))
+
+
+def test_a_killed_replay_goes_on(world: World) -> None:
+    run_id = world.record(SPLIT, store("append"), max_errors="50%", attempts=1)
+    world.run(run_id)
+    world.put_right()
+    (made,) = world.storage.replay(LetterWish(run_id=run_id))
+    variables = {"CABLEWAY_BLOCS": BLOCS, "CABLEWAY_FAILPOINT": "after_commit:kill:1", "CABLEWAY_TESTING": "1"}
+    assert job(made.run_id, env=environment(world.url, **variables)).code == -9
+    assert world.letters() == [("store", "out", "replaying", 2)]
+    world.query("UPDATE cableway.runs SET lease_expires_at = clock_timestamp() WHERE state = 'running'")
+    assert world.run(made.run_id) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))
+    assert world.letters() == [("store", "out", "resolved", 2)]
+
+
+def test_letters_of_a_replay_that_never_ran_are_open_again(world: World) -> None:
+    run_id = world.record(SPLIT, store("append"), max_errors="50%")
+    world.run(run_id)
+    (made,) = world.storage.replay(LetterWish(run_id=run_id))
+    with pytest.raises(ReplayError, match="no open dead letter"):
+        world.storage.replay(LetterWish(run_id=run_id))
+    world.storage.cancel_run(made.run_id)
+    assert world.letters() == [("store", "out", "open", 2)]
+
+
+def test_of_two_who_replay_the_same_letters_one_gets_them(world: World) -> None:
+    run_id = world.record(SPLIT, store("append"), max_errors="50%")
+    world.run(run_id)
+    ready, outcomes = threading.Barrier(4), list[Any]()
+
+    def ask() -> None:
+        with DatabaseStorage(world.settings, catalog=Catalog((BLOCS,))) as storage:
+            ready.wait(10)
+            try:
+                outcomes.extend(storage.replay(LetterWish(run_id=run_id)))
+            except ReplayError as error:
+                outcomes.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(type(each).__name__ for each in outcomes) == ["ReplayError"] * 3 + ["Replayed"]
+    assert world.query("SELECT count(*)::int FROM cableway.runs WHERE replay_of IS NOT NULL") == [(1,)]
+
+
+CHECK = {"name": "check", "blocs": [{"name": "checked", "bloc_type": "checked_rows", "config": {"refuse": 10}}]}
+GATHER = {"name": "sum", "gather": True, "blocs": [{"name": "sums", "bloc_type": "sum_rows"}]}
+FILE = {"bloc_type": "csv_exporter", "config": {"file_path": "out.csv"}}
+
+
+@pytest.mark.parametrize(
+    ("stages", "settings", "says"),
+    [
+        ([CHECK, GATHER], {"max_errors": "50%"}, "gathers all items.*retry .* --from check"),
+        ([CHECK, store("replace")], {}, "commits with its run, and that run is failed"),
+        (
+            [CHECK, {"name": "store", "blocs": [{"name": "out", **FILE}]}],
+            {"max_errors": "50%"},
+            "writes its target as a whole and takes no items.*retry",
+        ),
+        (
+            [
+                CHECK,
+                {
+                    "name": "store",
+                    "blocs": [{"name": "out", "bloc_type": "postgres_exporter", "config": {"table_name": "new"}}],
+                },
+            ],
+            {"max_errors": "50%"},
+            "as a whole without a 'key' and takes no items",
+        ),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused(
+    world: World,
+    stages: list[Any],
+    settings: dict[str, Any],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_id = world.record(*stages, **settings)
+    with pytest.raises(ReplayError, match="no open dead letter"):
+        world.storage.replay(LetterWish(run_id=run_id))
+    world.run(run_id)
+    before = world.letters()
+    assert before
+    with pytest.raises(ReplayError, match=says):
+        world.storage.replay(LetterWish(run_id=run_id))
+    assert world.letters() == before
+    assert world.query("SELECT count(*)::int FROM cableway.runs") == [(1,)]
+
+
+def test_another_version_would_not_know_the_keys(world: World) -> None:
+    run_id = world.record(CHECK, store("append"), max_errors="50%")
+    world.run(run_id)
+    world.record(CHECK, SPLIT, store("append"))
+    with pytest.raises(ReplayError, match="would not know what out wrote"):
+        world.storage.replay(LetterWish(run_id=run_id, latest=True))
+    with pytest.raises(ReplayError, match="has no version 9"):
+        world.storage.replay(LetterWish(run_id=run_id, version=9))
+    with pytest.raises(UnknownRunError):
+        world.storage.replay(LetterWish(run_id="nothing"))
+
+
+def test_a_large_payload_is_kept_elsewhere(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cableway.running.payloads.payload_of.__kwdefaults__", {"limit": 10})
+    where = {"CABLEWAY_PAYLOADS": f"file:{tmp_path}/payloads"}
+    run_id = world.record(SPLIT, store("append"), max_errors="50%")
+    world.run(run_id, **where)
+    assert world.query("SELECT count(*)::int FROM cableway.dead_letters WHERE payload IS NULL") == [(2,)]
+    world.put_right()
+    (made,) = world.storage.replay(LetterWish(run_id=run_id))
+    assert world.run(made.run_id) is RunState.FAILED
+    assert world.letters() == [("store", "out", "open", 2)]
+    (made,) = world.storage.replay(LetterWish(run_id=run_id))
+    assert world.run(made.run_id, **where) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))
+
+
+def test_a_payload_that_is_not_kept_cannot_be_replayed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cableway.running.payloads.payload_of.__kwdefaults__", {"limit": 10})
+    run_id = world.record(SPLIT, store("append"), max_errors="50%")
+    world.run(run_id)
+    with pytest.raises(
+        ReplayError, match=r"of 2 dead letters in stage 'store' only the size was kept.*CABLEWAY_PAYLOADS"
+    ):
+        world.storage.replay(LetterWish(run_id=run_id))
+
+
+def test_a_run_is_tried_again_where_it_stopped(world: World) -> None:
+    run_id = world.record(CHECK, store("replace"))
+    assert world.run(run_id) is RunState.FAILED
+    assert world.letters() == [("check", "checked", "open", 1), ("store", "out", "open", 2)]
+    assert world.storage.retry_run(run_id) is RunState.QUEUED
+    with pytest.raises(ReplayError, match="is queued"):
+        world.storage.retry_run(run_id)
+    world.put_right()
+    assert world.run(run_id) is RunState.FAILED
+    assert world.letters() == [("check", "checked", "open", 1), ("store", "out", "open", 2)]
+
+
+def test_everything_is_worked_on_again_from_a_stage_on(world: World) -> None:
+    sums = {**GATHER, "blocs": [{"name": "sums", "bloc_type": "sum_rows", "inputs": ["split"]}]}
+    run_id = world.record(SPLIT, store("upsert"), sums)
+    assert world.run(run_id) is RunState.FAILED
+    world.put_right()
+    with pytest.raises(ReplayError, match="has no stage 'none'"):
+        world.storage.redo_run(run_id, "none")
+    with pytest.raises(ReplayError, match="items failed in stage 'store' already"):
+        world.storage.redo_run(run_id, "sum")
+    made = world.storage.redo_run(run_id, "store")
+    assert made.letters == 2
+    assert world.run(made.run_id) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))
+    assert world.letters() == [("store", "out", "resolved", 2)]
+    with pytest.raises(ReplayError, match=r"is succeeded.*runs replay"):
+        world.storage.retry_run(made.run_id)

@@ -29,6 +29,7 @@ from cableway.running import report
 from cableway.running.joining import joined, joined_members
 from cableway.running.letters import KEPT_AT_MOST, DeadLetterBox
 from cableway.running.opening import JobRequest
+from cableway.running.payloads import PAYLOAD_LIMIT, Payload, payload_of
 from cableway.running.stopping import Signals, Stop
 from cableway.running.tally import RowCounts, rows_in
 from cableway.running.threads import called, in_thread, run_to_end

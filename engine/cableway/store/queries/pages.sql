@@ -56,12 +56,13 @@ ORDER BY created_at DESC, run_id DESC LIMIT %(limit)s
 -- name: page_of_dead_letters
 -- The newest first, with the pipeline whose they are.
 SELECT d.letter_id, d.run_id::text, r.pipeline, d.attempt, d.item_id, d.stage, d.bloc, d.state, d.error_type,
-       d.message, d.stack, d.attempts, d.payload, d.payload_bytes, d.trace_id, d.span_id, d.created_at
+       d.message, d.stack, d.attempts, d.payload, d.payload_bytes, d.payload_at, d.shape,
+       d.replay_run_id::text AS replay_run_id, d.trace_id, d.span_id, d.created_at
 FROM {s}.dead_letters AS d JOIN {s}.runs AS r ON r.run_id = d.run_id
 WHERE (%(letter_id)s::bigint IS NULL OR d.letter_id = %(letter_id)s)
   AND (%(run_id)s::uuid IS NULL OR d.run_id = %(run_id)s)
   AND (%(pipeline)s::text IS NULL OR r.pipeline = %(pipeline)s) AND (%(state)s::text IS NULL OR d.state = %(state)s)
-  AND (%(stage)s::text IS NULL OR d.stage = %(stage)s)
+  AND (%(stage)s::text IS NULL OR d.stage = %(stage)s) AND (%(bloc)s::text IS NULL OR d.bloc = %(bloc)s)
   AND (%(error_type)s::text IS NULL OR d.error_type = %(error_type)s)
   AND (%(pipelines)s::text[] IS NULL OR r.pipeline = ANY (%(pipelines)s))
   AND (%(after)s::bigint IS NULL OR d.letter_id < %(after)s)

@@ -35,7 +35,7 @@ ORDER BY position
 
 -- name: dead_letters
 SELECT letter_id, run_id::text, attempt, item_id, stage, bloc, state, error_type, message, stack, attempts, payload,
-       payload_bytes, trace_id, span_id, created_at
+       payload_bytes, payload_at, shape, replay_run_id::text AS replay_run_id, trace_id, span_id, created_at
 FROM {s}.dead_letters WHERE run_id = %(run_id)s ORDER BY letter_id LIMIT %(limit)s
 
 -- name: spans
