@@ -6,7 +6,8 @@ errors of the server come back in our words (`cableway.store.faults`). Steps tha
 statements are written once, as a generator of `Step`s, and driven by either executor.
 
 How long a statement may take and wait is set for its transaction alone, in the same round trip: a pooler
-such as PgBouncer hands a connection on after each transaction, and drops what was set when it was made.
+such as PgBouncer hands a connection on after each transaction, and drops what was set when it was made. Who
+prepares statements has no such pooler, and sets it with the first one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _LIMITS = b"SELECT set_config('statement_timeout', %s, true), set_config('lock_t
 _PREPARED = (
     _LIMITS + b", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)"
 )
+_PREPARED_FOR_ALL = _PREPARED.replace(b"true", b"false")
 
 
 class Step(NamedTuple):
@@ -87,7 +89,10 @@ class Executor:
         self.settings = settings
         self._queries = Queries(settings.schema)
         self._limits = _limits(settings)
-        self._set = _LIMITS if settings.prepare_threshold is None else _PREPARED
+        self._prepares = settings.prepare_threshold is not None
+        self._set = _PREPARED if self._prepares else _LIMITS
+        self._set_first = _PREPARED_FOR_ALL if self._prepares else _LIMITS
+        self._is_told = False
 
     def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
         """Send the statement *name*, after those that go *before* it, and return its rows."""
@@ -98,13 +103,17 @@ class Executor:
                     for step in before:
                         self.connection.execute(self._queries[step.name], step.parameters)
                     cursor = self.connection.execute(self._queries[name], parameters)
+                elif self._is_told and not before:
+                    cursor = self.connection.execute(self._queries[name], parameters)
                 else:
                     with self.connection.pipeline():  # as one transaction
-                        self.connection.execute(self._set, self._limits)
+                        if not self._is_told:
+                            self.connection.execute(self._set_first, self._limits)
                         for step in before:
                             self.connection.execute(self._queries[step.name], step.parameters)
                         cursor = self.connection.execute(self._queries[name], parameters)
-                return cursor.fetchall() if cursor.description else []
+                    self._is_told = self._prepares
+                return cursor.fetchall() if _has_rows(cursor) else []
             except psycopg.Error as error:
                 tries += 1
                 time.sleep(_pause_or_raise(error, self.connection.pgconn.transaction_status, tries, self.settings))
@@ -134,7 +143,10 @@ class AsyncExecutor:
         self.settings = settings
         self._queries = Queries(settings.schema)
         self._limits = _limits(settings)
-        self._set = _LIMITS if settings.prepare_threshold is None else _PREPARED
+        self._prepares = settings.prepare_threshold is not None
+        self._set = _PREPARED if self._prepares else _LIMITS
+        self._set_first = _PREPARED_FOR_ALL if self._prepares else _LIMITS
+        self._is_told = False
 
     async def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
         """Send the statement *name*, after those that go *before* it, and return its rows."""
@@ -147,13 +159,17 @@ class AsyncExecutor:
                     for step in before:
                         await self.connection.execute(self._queries[step.name], step.parameters)
                     cursor = await self.connection.execute(self._queries[name], parameters)
+                elif self._is_told and not before:
+                    cursor = await self.connection.execute(self._queries[name], parameters)
                 else:
                     async with self.connection.pipeline():  # as one transaction
-                        await self.connection.execute(self._set, self._limits)
+                        if not self._is_told:
+                            await self.connection.execute(self._set_first, self._limits)
                         for step in before:
                             await self.connection.execute(self._queries[step.name], step.parameters)
                         cursor = await self.connection.execute(self._queries[name], parameters)
-                return await cursor.fetchall() if cursor.description else []
+                    self._is_told = self._prepares
+                return await cursor.fetchall() if _has_rows(cursor) else []
             except psycopg.Error as error:
                 tries += 1
                 status = self.connection.pgconn.transaction_status
@@ -180,6 +196,11 @@ class AsyncExecutor:
         async with self.connection.transaction():
             await self.connection.execute(self._set, self._limits)
             yield
+
+
+def _has_rows(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> bool:
+    # As its description says, which takes longer to make than the rows.
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
 
 
 def _limits(settings: DatabaseSettings) -> tuple[str, str]:

@@ -68,15 +68,11 @@ class PostgresRunStore:
         self, run_id: str, *, trace_id: str | None = None, external_id: str | None = None
     ) -> Claimed | Held | Full | Ended:
         """As `RunStore.claim`; `SchemaVersionError` where the schema is another version's: then nothing is taken."""
-        row = self._claim_row(run_id, trace_id, external_id)
-        check_number(row["schema_number"], self._settings)
-        if not row["known"]:
+        if not is_id(run_id):
             raise self._unknown(run_id)
-        if not row["claimed"]:
-            state = RunState(row["state"])
-            if state in {RunState.RUNNING, RunState.CANCELLING}:
-                return Held(expires_in_s=row["expires_in_s"])
-            return Full() if state in _OPEN else Ended(state=state)
+        row = self._taken(run_id, trace_id, external_id)
+        if row is None:
+            return self._unclaimed(run_id)
         lease = Lease(run_id=run_id, attempt=row["attempt"], token=row["lease_token"], ttl_s=row["lease_ttl_s"])
         return Claimed(lease=lease, run=_run_record(run_id, row))
 
@@ -177,18 +173,39 @@ class PostgresRunStore:
         """As `RunStore.close`; a later call connects again."""
         self.session.close()
 
-    def _claim_row(self, run_id: str, trace_id: str | None, external_id: str | None) -> Row:
-        if not is_id(run_id):
-            raise self._unknown(run_id)
-        asked = {"run_id": run_id, "claim_id": os.urandom(16).hex()}
-        take = {
-            **asked,
+    def _taken(self, run_id: str, trace_id: str | None, external_id: str | None) -> Row | None:
+        asked = {
+            "run_id": run_id,
             "trace_id": trace_id,
             "external_id": None if external_id is None else storable_text(external_id),
+            "claim_id": os.urandom(16).hex(),
             "schema_number": SCHEMA_NUMBER,
         }
-        before = (Step("lock_place", {"run_id": run_id}), Step("take_run", take))
-        return self.session.rows("claim", before, **asked)[0]
+        place = (
+            Step("lock_place", {"run_id": run_id}),
+            Step("take_place", {"run_id": run_id, "schema_number": SCHEMA_NUMBER}),
+        )
+        rows: list[Row] = []
+        if self._settings.prepare_threshold is not None:
+            # What is launched has a place, and whoever prepares claims often: a statement alone costs the least.
+            rows = self.session.rows("claim", **asked)
+        rows = rows or self.session.rows("claim", place, **asked)
+        if rows and rows[0]["attempt"] > 1:
+            # A claim that waited for the attempt before it has read the cursor before that one kept its last.
+            cursors = self.session.rows("cursor_of_run", run_id=run_id)
+            rows[0]["cursor"] = cursors[0]["cursor"] if cursors else None
+        return rows[0] if rows else None
+
+    def _unclaimed(self, run_id: str) -> Held | Full | Ended:
+        """Why nothing was taken. Raise where that is no matter of its state."""
+        row = self.session.rows("unclaimed", run_id=run_id)[0]
+        check_number(row["schema_number"], self._settings)
+        if not row["known"]:
+            raise self._unknown(run_id)
+        state = RunState(row["state"])
+        if state in {RunState.RUNNING, RunState.CANCELLING}:
+            return Held(expires_in_s=row["expires_in_s"])
+        return Full() if state in _OPEN else Ended(state=state)
 
     def _write(self, name: str, lease: Lease, **parameters: Any) -> Row:
         row = self.session.row(name, run_id=lease.run_id, token=lease.token, **parameters)

@@ -1,14 +1,28 @@
 -- What a job sends while it works on a run: claim, beat, checkpoint, record.
 
 -- name: lock_place
--- Who claims a run that has no place yet counts those who have one, and nobody else does meanwhile.
+-- Who gives a place to a run that has none counts those who have one, and nobody else does meanwhile.
 SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), hashtext(pipeline) & 127)
 FROM {s}.runs WHERE run_id = %(run_id)s AND NOT has_place
 
--- name: take_run
--- A run's lease if it is free or has run out. Nothing is taken from a schema of another version, nor where others of the
--- pipeline have all its places, or hold the run's line. Who comes second waits for the row, and judges it as the first
--- one left it.
+-- name: take_place
+-- A place for a run that can be claimed now and has none, where others of its pipeline leave one.
+UPDATE {s}.runs AS r SET has_place = true
+WHERE r.run_id = %(run_id)s AND NOT r.has_place AND r.state IN ('queued', 'launching', 'interrupted', 'crashed')
+  AND (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
+  AND (r.overlap = 'allow' OR (
+           SELECT count(*) FROM {s}.runs AS o
+           WHERE o.pipeline = r.pipeline AND o.overlap_key = r.overlap_key AND o.has_place
+             AND o.ended_at IS NULL AND o.overlap <> 'allow') < r.concurrency)
+  AND (r.part IS NOT NULL OR NOT EXISTS (
+       SELECT FROM {s}.runs AS o
+       WHERE o.line = r.line AND o.ended_at IS NULL AND o.run_id <> r.run_id AND o.part IS NULL
+         AND o.state IN ('running', 'cancelling') AND o.lease_expires_at > clock_timestamp()))
+
+-- name: claim
+-- The lease of a run that has a place, if it is free or has run out, with all that the job needs. Nothing is taken from
+-- a schema of another version, nor where another run holds the line. Who comes second waits for the row, and judges
+-- it as the first one left it. Asked again because the answer was lost, it finds what it took.
 WITH taken AS (
     UPDATE {s}.runs AS r
     SET state = CASE WHEN r.state = 'cancelling' THEN 'cancelling' ELSE 'running' END,
@@ -18,50 +32,55 @@ WITH taken AS (
         claim_id = %(claim_id)s,
         trace_id = coalesce(%(trace_id)s, r.trace_id),
         started_at = coalesce(r.started_at, clock_timestamp()),
-        ended_at = NULL, exit_code = NULL, error = NULL, has_place = true, not_before = NULL,
+        ended_at = NULL, exit_code = NULL, error = NULL, not_before = NULL,
         launching_since = NULL, launch_failures = 0, failing_since = NULL
-    WHERE r.run_id = %(run_id)s
+    WHERE r.run_id = %(run_id)s AND r.has_place
       AND (r.state IN ('queued', 'launching', 'interrupted', 'crashed')
            OR r.state IN ('running', 'cancelling')
               AND (r.lease_expires_at IS NULL OR r.lease_expires_at <= clock_timestamp()))
       AND (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
-      AND (r.has_place OR r.overlap = 'allow' OR (
-               SELECT count(*) FROM {s}.runs AS o
-               WHERE o.pipeline = r.pipeline AND o.overlap_key = r.overlap_key AND o.has_place
-                 AND o.ended_at IS NULL AND o.overlap <> 'allow') < r.concurrency)
       AND (r.part IS NOT NULL OR NOT EXISTS (
            SELECT FROM {s}.runs AS o
            WHERE o.line = r.line AND o.ended_at IS NULL AND o.run_id <> r.run_id AND o.part IS NULL
              AND o.state IN ('running', 'cancelling') AND o.lease_expires_at > clock_timestamp()))
-    RETURNING r.run_id, r.attempt, r.lease_token
+    RETURNING *
 ), overtaken AS (
     UPDATE {s}.attempts AS a
     SET state = 'crashed', reason = 'its lease ran out', ended_at = clock_timestamp()
     FROM taken AS t WHERE a.run_id = %(run_id)s AND a.attempt = t.attempt - 1 AND a.state = 'running'
+), begun AS (
+    INSERT INTO {s}.attempts AS a (run_id, attempt, state, lease_token, external_id, trace_id, started_at)
+    SELECT run_id, attempt, 'running', lease_token, %(external_id)s, %(trace_id)s, clock_timestamp() FROM taken
+    ON CONFLICT (run_id, attempt) DO UPDATE
+    SET state = excluded.state, lease_token = excluded.lease_token, trace_id = excluded.trace_id,
+        started_at = excluded.started_at, external_id = coalesce(a.external_id, excluded.external_id), ended_at = NULL,
+        reason = NULL
 )
-INSERT INTO {s}.attempts AS a (run_id, attempt, state, lease_token, external_id, trace_id, started_at)
-SELECT run_id, attempt, 'running', lease_token, %(external_id)s, %(trace_id)s, clock_timestamp() FROM taken
-ON CONFLICT (run_id, attempt) DO UPDATE
-SET state = excluded.state, lease_token = excluded.lease_token, trace_id = excluded.trace_id,
-    started_at = excluded.started_at, external_id = coalesce(a.external_id, excluded.external_id), ended_at = NULL,
-    reason = NULL
-
--- name: claim
--- What became of the lease that was asked for before, with all that the job needs where it is ours. A statement of its
--- own sees what was committed while the one before it waited: the cursor is the last one that the row's holder kept.
-SELECT m.number AS schema_number, r.run_id IS NOT NULL AS known,
-       r.claim_id = %(claim_id)s AND r.state IN ('running', 'cancelling') AS claimed, r.state,
-       greatest(extract(epoch FROM r.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s,
-       extract(epoch FROM r.started_at + r.timeout_s * interval '1 second' - clock_timestamp())::float8 AS time_left_s,
-       r.attempt, r.lease_token, r.lease_ttl_s, r.pipeline, r.version, r.parameters, r.line::text AS line, r.key,
-       r.replay_of::text AS replay_of, r.replay_stage, r.replay_whole, r.scheduler_name, r.trigger_name, r.traceparent, r.tracestate, r.trace_id,
+SELECT r.attempt, r.lease_token, r.lease_ttl_s, r.state, r.pipeline, r.version, r.parameters, r.line::text AS line,
+       r.key, r.scheduler_name, r.trigger_name, r.traceparent, r.tracestate, r.trace_id,
        r.replay_of::text AS replay_of, r.replay_stage, r.replay_whole,
+       extract(epoch FROM r.started_at + r.timeout_s * interval '1 second' - clock_timestamp())::float8 AS time_left_s,
        to_char(r.scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS scheduled_at,
        v.document, v.document_format, v.content_hash, c.position AS cursor
+FROM (
+    SELECT * FROM taken
+    UNION ALL
+    SELECT * FROM {s}.runs
+    WHERE run_id = %(run_id)s AND claim_id = %(claim_id)s AND state IN ('running', 'cancelling')
+) AS r
+JOIN {s}.pipeline_versions AS v ON v.pipeline = r.pipeline AND v.version = r.version
+LEFT JOIN {s}.cursors AS c ON c.line = r.line
+
+-- name: cursor_of_run
+-- The cursor of a run's line, as its last holder left it.
+SELECT c.position AS cursor FROM {s}.runs AS r JOIN {s}.cursors AS c ON c.line = r.line WHERE r.run_id = %(run_id)s
+
+-- name: unclaimed
+-- Why a run's lease cannot be had.
+SELECT m.number AS schema_number, r.run_id IS NOT NULL AS known, r.state,
+       greatest(extract(epoch FROM r.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s
 FROM (SELECT max(number) AS number FROM {s}.migrations) AS m
 LEFT JOIN {s}.runs AS r ON r.run_id = %(run_id)s
-LEFT JOIN {s}.pipeline_versions AS v ON r.claim_id = %(claim_id)s AND v.pipeline = r.pipeline AND v.version = r.version
-LEFT JOIN {s}.cursors AS c ON r.claim_id = %(claim_id)s AND c.line = r.line
 
 -- name: beat
 -- Renew a lease by the database's clock; no row when it is not ours any more.
