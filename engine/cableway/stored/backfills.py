@@ -14,6 +14,7 @@ from cableway.store.executor import Row, Step, Steps
 from cableway.store.ids import new_id
 from cableway.store.reading import Overlap
 from cableway.store.storable import storable_json, storable_text
+from cableway.stored.lines import open_backfill_epoch
 from cableway.stored.names import titled
 from cableway.stored.tick_plans import tick_key, timetable_of
 
@@ -70,6 +71,8 @@ def backfill(
     """Record a run for each tick from *since* up to *until* that has none, the oldest first; needs a transaction.
 
     A tick is known by what it would be known by on time, so none is run twice. With *dry_run* nothing is recorded.
+    Where a loader keeps a cursor, that stays where it is: these runs are on a line of their own, one at a time, and the
+    first of them loads everything.
     Raise `UnknownNameError`; `DefinitionError` where the span is none, reaches into the future, or holds more
     than *at_most* ticks; or why the pipeline takes no such run.
     """
@@ -96,11 +99,13 @@ def backfill(
 
 
 def _recorded(row: Row, ticks: Sequence[datetime], overlap: Overlap) -> Steps[list[tuple[datetime, str]]]:
+    line = yield from open_backfill_epoch(row["pipeline"])
     requests = [
         RunRequest(
             pipeline=row["pipeline"],
             parameters=row["parameters"],
             key=_key(row, tick),
+            line=line,
             overlap=overlap,
             scheduler_name=row["name"],
             trigger_name=row["trigger_name"],

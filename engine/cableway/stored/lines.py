@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -16,11 +17,14 @@ from cableway.store.storable import storable_json, storable_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineRow:
-    """One line of a pipeline's loader. The newest of a loader is the one that its runs are on."""
+    """One line of a pipeline's loader. The newest of a loader is the one that its runs are on, but for backfills."""
 
     loader: str
     epoch: int
-    """Counts the lines of the loader; setting or resetting its state begins the next."""
+    """Counts the lines of the loader; setting or resetting its state begins the next.
+
+    Those of backfills count down from -1, and no other run comes on them.
+    """
     line: str
     lap: int
     """How often the source was begun anew on this line."""
@@ -56,6 +60,27 @@ def open_epoch(pipeline: str, state: JsonObject, *, loader: str | None = None) -
     lines = yield from read_lines(pipeline)
     epoch = made[0]["epoch"] if made else None
     return next(line for line in lines if line.loader == chosen and epoch in {None, line.epoch})
+
+
+def open_backfill_epoch(pipeline: str) -> Steps[str | None]:
+    """A line for the runs of a backfill, which begins with everything; None where no loader keeps a cursor.
+
+    Raise `UnknownPipelineError`.
+    """
+    blocs = (yield from read_version(pipeline)).definition.stages[0].blocs
+    keeping = [bloc for bloc in blocs if _moves_cursor(bloc.config.get("incremental"))]
+    if not keeping:
+        return None
+    loader = next((bloc for bloc in keeping if bloc.config.get("batch_size") is not None), keeping[0])
+    line = new_id()
+    values = {"pipeline": pipeline, "loader": loader.name, "line": line}
+    while not (yield Step("open_backfill_epoch", values)):
+        pass  # another backfill has taken the number; it has committed by now, so that the next one is free
+    return line
+
+
+def _moves_cursor(incremental: Any) -> bool:
+    return isinstance(incremental, Mapping) and cast("JsonObject", incremental).get("end_value") is None
 
 
 def _loader(definition: PipelineDefinition, wanted: str | None) -> str:

@@ -18,6 +18,8 @@ from cableway.errors import DefinitionError, ParameterError, UnknownNameError
 from cableway.runs import RunRequest
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
+from cableway.store.port import Claimed, RunResult, RunState, TakenLine
+from cableway.store.postgres import PostgresRunStore
 from cableway.store.session import Session
 from cableway.stored.tick_plans import TickPlan, plan_ticks
 from cableway.stored.ticks import BATCH, DecidedTicks, decide
@@ -433,6 +435,40 @@ def test_a_backfill_runs_the_ticks_that_had_no_run(storage: DatabaseStorage) -> 
     assert marked == [{"id": done.backfill_id}]
     again = storage.backfill_scheduler("hourly", **span)
     assert (again.backfill_id, again.ticks, again.already) == (None, (), 4)
+
+
+@pytest.mark.promise("P17")
+def test_a_backfill_leaves_the_cursor_where_it_is(storage: DatabaseStorage) -> None:
+    load = {"file_path": "a.csv", "batch_size": 2, "incremental": {"cursor_field": "n"}}
+    stage = {"name": "load", "blocs": [{"name": "rows", "bloc_type": "csv_loader", "config": load}]}
+    storage.save_pipeline({"name": "flights", "stages": [stage]})
+    scheduler(storage)
+    span: dict[str, Any] = {"since": NOON - timedelta(hours=2), "until": NOON}
+    early = storage.backfill_scheduler("hourly", **span)
+    later = storage.backfill_scheduler("hourly", since=NOON, until=NOON + timedelta(hours=1))
+    run = storage.record_run(RunRequest(pipeline="flights"))
+    with closing(PostgresRunStore(storage.session.settings)) as store:
+
+        def taken(run_id: str) -> str:
+            """The line that the run is on once it has begun and moved its cursor; then it has ended."""
+            storage.session.connection().execute("UPDATE cableway.runs SET overlap = 'allow', has_place = true")
+            claim = store.claim(run_id)
+            assert isinstance(claim, Claimed)
+            line = store.take_line(claim.lease, "rows")
+            assert isinstance(line, TakenLine)
+            store.checkpoint(claim.lease, {"lap": 0, "reached": {"last": 7}, "complete": True, "run_id": run_id})
+            store.finish(claim.lease, RunResult(state=RunState.SUCCEEDED, exit_code=0, counts={}))
+            return line.line
+
+        first, second = map(taken, early.run_ids)
+        assert first == second
+        others = {taken(later.run_ids[0]), taken(run.run_id)}
+        assert len({first, *others}) == 3
+    lines = {line.epoch: line for line in storage.list_lines("flights")}
+    assert sorted(lines) == [-2, -1, 0]
+    assert lines[-1].line == first
+    assert lines[0].run_id == run.run_id
+    assert storage.set_state("flights", 3).epoch == 1
 
 
 def test_a_backfill_that_makes_no_sense_is_refused(storage: DatabaseStorage) -> None:

@@ -1,12 +1,13 @@
 -- The lines of cursors: which one a run holds, what of it failed before, and what a person does to it.
 
 -- name: make_line
--- The first line of a pipeline's loader, where it has none.
+-- The first line of a pipeline's loader, where it has none but those of backfills, whose epochs are below 0.
 INSERT INTO {s}.cursors (line, pipeline, loader, epoch, position, lease_token)
 SELECT gen_random_uuid(), r.pipeline, %(loader)s, 0, '{}', 0
 FROM {s}.runs AS r
 WHERE r.run_id = %(run_id)s AND r.lease_token = %(token)s AND r.state IN ('running', 'cancelling')
-  AND NOT EXISTS (SELECT FROM {s}.cursors AS c WHERE c.pipeline = r.pipeline AND c.loader = %(loader)s)
+  AND NOT EXISTS (SELECT FROM {s}.cursors AS c WHERE c.pipeline = r.pipeline AND c.loader = %(loader)s
+                                                         AND c.epoch >= 0)
 ON CONFLICT (pipeline, loader, epoch) DO NOTHING
 
 -- name: lock_line
@@ -17,13 +18,14 @@ ORDER BY epoch DESC FOR UPDATE
 
 -- name: take_line
 -- Put a run on the newest line of its pipeline's loader, unless another run with a live lease is on it. A run that is
--- on one of its lines stays there.
+-- on one of its lines stays there, and nobody else comes on the line of a backfill.
 WITH held AS (
     SELECT run_id, pipeline, line FROM {s}.runs
     WHERE run_id = %(run_id)s AND lease_token = %(token)s AND state IN ('running', 'cancelling')
 ), chosen AS (
     SELECT c.line, c.position
     FROM held JOIN {s}.cursors AS c ON c.pipeline = held.pipeline AND c.loader = %(loader)s
+                                     AND (c.epoch >= 0 OR c.line = held.line)
     ORDER BY c.line = held.line DESC, c.epoch DESC LIMIT 1
 ), other AS (
     SELECT max(extract(epoch FROM r.lease_expires_at - clock_timestamp()))::float8 AS busy_s
@@ -57,9 +59,17 @@ ORDER BY c.loader, c.epoch DESC
 -- name: open_epoch
 -- A new line for a pipeline's loader, from the state given. Runs that begin from now on are on it.
 WITH newest AS (
-    SELECT coalesce(max(epoch), -1) AS epoch FROM {s}.cursors WHERE pipeline = %(pipeline)s AND loader = %(loader)s
+    SELECT greatest(max(epoch), -1) AS epoch FROM {s}.cursors WHERE pipeline = %(pipeline)s AND loader = %(loader)s
 )
 INSERT INTO {s}.cursors (line, pipeline, loader, epoch, position, lease_token)
 SELECT %(line)s, %(pipeline)s, %(loader)s, newest.epoch + 1, %(position)s::jsonb, 0 FROM newest
 ON CONFLICT DO NOTHING
 RETURNING line::text AS line, epoch
+
+-- name: open_backfill_epoch
+-- A new line beside those that the runs of a pipeline's loader go on with.
+INSERT INTO {s}.cursors (line, pipeline, loader, epoch, position, lease_token)
+SELECT %(line)s, %(pipeline)s, %(loader)s, least(min(epoch), 0) - 1, '{}', 0
+FROM {s}.cursors WHERE pipeline = %(pipeline)s AND loader = %(loader)s
+ON CONFLICT DO NOTHING
+RETURNING epoch

@@ -1,7 +1,7 @@
 -- Lines: what exactly-once is counted over. A run has its own, or is put on that of a cursor.
 
 COMMENT ON TABLE cursors IS 'how far the source of a line was worked off; with a loader the line is that of a cursor';
-COMMENT ON COLUMN cursors.epoch IS 'counts the lines of a loader; setting or resetting its state opens the next one';
+COMMENT ON COLUMN cursors.epoch IS 'counts the lines of a loader; setting or resetting its state opens the next one. Those of backfills count down from -1';
 COMMENT ON COLUMN cursors.position IS 'lap, plan, position, counts below it, and what the next lap begins with';
 
 -- A run is put on a line while it is claimed; who holds one is found by it.
