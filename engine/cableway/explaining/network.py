@@ -12,6 +12,8 @@ COMPUTING = frozenset({"process", "interpreter"})
 """Lanes whose workers each want a core."""
 WORTH = 0.03
 """A share of the wall time; a change that saves less is not proposed."""
+UNEXPLAINED = 0.25
+"""A share of what the play takes that may be the price of the items' steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,9 @@ class RecordedStage:
     work_s: float
     blocked_s: float
     times: Mapping[int, int]
-    """Units by bucket of their time: all of them, or a sample."""
+    """Units by bucket of their time, without the first ones: all of them, or a sample."""
+    firsts_s: tuple[float, ...] = ()
+    """The times of the first units, in order."""
     serial: bool = False
     """It works on one item at a time, whatever the definition says."""
     per_s: float | None = None
@@ -78,6 +82,8 @@ class Explanation:
 
     wall_s: float
     vcpu_s: float
+    start_s: float
+    """Of ``wall_s``: before the first item and after the last."""
     replayed_s: float
     """What the play gives for the run as it was; how far it lies from ``wall_s`` says how far to trust it."""
     bottleneck: str | None
@@ -87,57 +93,70 @@ class Explanation:
     """Why more workers for the bottleneck would give nothing, where that is known."""
 
 
-def explained(stages: Sequence[RecordedStage], run_s: float, *, cores: int, loop_s: float = 0.0) -> Explanation:
+def explained(
+    stages: Sequence[RecordedStage], run_s: float, *, cores: int, flow_s: float | None = None, loop_s: float = 0.0
+) -> Explanation:
     """Explain a run that took *run_s* seconds on *cores* processors. *stages* are in order, the source first.
 
-    *loop_s* is for how long its event loop computed, which no number of workers makes less.
+    *flow_s* is for how long items were on their way: what goes before and comes after stays what it is. *loop_s* is
+    for how long the event loop computed, which no number of workers makes less.
     """
-    findings = tuple(_finding(stages, index, run_s) for index in range(len(stages)))
-    replayed = predicted_s(stages, run_s, cores=cores, workers={})
+    flow_s = run_s if flow_s is None else min(flow_s, run_s)
+    findings = tuple(_finding(stages, index, flow_s) for index in range(len(stages)))
+    replayed = predicted_s(stages, flow_s, cores=cores, workers={})
     busiest = max(range(len(stages)), key=lambda index: findings[index].busy, default=None)
     bottleneck = None if busiest is None else stages[busiest]
-    no_more = None if bottleneck is None else _hindrance(bottleneck, run_s, cores, loop_s)
-    proposals = _proposals(stages, bottleneck, run_s, cores, loop_s) if bottleneck is not None and not no_more else []
+    no_more = None if bottleneck is None else _hindrance(bottleneck, flow_s, cores, loop_s)
+    options: list[tuple[int, float]] = []
+    if bottleneck is not None and no_more is None:
+        options = _options(stages, bottleneck, flow_s, cores, loop_s)
+    start_s = run_s - flow_s
     return Explanation(
         wall_s=run_s,
         vcpu_s=run_s * cores,
-        replayed_s=replayed,
+        start_s=start_s,
+        replayed_s=replayed + start_s,
         bottleneck=None if bottleneck is None else bottleneck.name,
         findings=findings,
-        proposals=tuple(proposals),
+        proposals=tuple(
+            Proposal(stage=bottleneck.name, workers=workers, wall_s=start_s + took_s, vcpu_s=(start_s + took_s) * cores)
+            for workers, took_s in options
+            if bottleneck is not None
+        ),
         no_more=no_more,
     )
 
 
 def predicted_s(
-    stages: Sequence[RecordedStage], run_s: float, *, cores: int, workers: Mapping[str, int], loop_s: float = 0.0
+    stages: Sequence[RecordedStage], flow_s: float, *, cores: int, workers: Mapping[str, int], loop_s: float = 0.0
 ) -> float:
-    """How long the run would have taken with *workers* by stage, the others as they were.
+    """How long items would have been on their way with *workers* by stage, the others as they were.
 
-    What the play of the run as it was leaves unexplained (the start, the end) is kept as it is, and where the play
-    takes longer than the run did it is shortened by as much.
+    What the play of the run as it was leaves unexplained is taken to be the price of each item's steps, so that it
+    shrinks and grows with the play; where it is more than `UNEXPLAINED` of the whole, the rest is kept as it is.
     """
     as_it_was = wall_s([_model(stage, stage.at_once, cores) for stage in stages])
     if not workers:
         return as_it_was
     changed = wall_s([_model(stage, workers.get(stage.name, stage.at_once), cores) for stage in stages])
-    played_s = changed * min(1.0, run_s / as_it_was) if as_it_was else changed
+    by_steps = min(flow_s / as_it_was, 1 + UNEXPLAINED) if as_it_was else 1.0
     by_rate_s = (stage.units / stage.per_s for stage in stages if stage.per_s)
-    return max(played_s + max(0.0, run_s - as_it_was), loop_s, *by_rate_s)
+    return max(changed * by_steps + max(0.0, flow_s - as_it_was * by_steps), loop_s, *by_rate_s)
 
 
-def _proposals(
-    stages: Sequence[RecordedStage], bottleneck: RecordedStage, run_s: float, cores: int, loop_s: float
-) -> list[Proposal]:
-    proposals: list[Proposal] = []
-    before = run_s
+def _options(
+    stages: Sequence[RecordedStage], bottleneck: RecordedStage, flow_s: float, cores: int, loop_s: float
+) -> list[tuple[int, float]]:
+    """Numbers of workers for the bottleneck, each worth more than the one before, with the seconds it would take."""
+    options: list[tuple[int, float]] = []
+    before = flow_s
     for workers in _candidates(bottleneck, cores):
-        took = predicted_s(stages, run_s, cores=cores, workers={bottleneck.name: workers}, loop_s=loop_s)
+        took = predicted_s(stages, flow_s, cores=cores, workers={bottleneck.name: workers}, loop_s=loop_s)
         if took > before * (1 - WORTH):
             break
-        proposals.append(Proposal(stage=bottleneck.name, workers=workers, wall_s=took, vcpu_s=took * cores))
+        options.append((workers, took))
         before = took
-    return proposals
+    return options
 
 
 def _hindrance(stage: RecordedStage, run_s: float, cores: int, loop_s: float) -> str | None:
@@ -169,6 +188,7 @@ def _finding(stages: Sequence[RecordedStage], index: int, run_s: float) -> Findi
 
 def _model(stage: RecordedStage, workers: int, cores: int) -> StageModel:
     units = max(stage.units, 1)
+    later_s = max(0.0, stage.work_s - sum(stage.firsts_s)) / max(1, units - len(stage.firsts_s))
     return StageModel(
         name=stage.name,
         workers=min(workers, cores) if stage.computes else workers,
@@ -176,7 +196,8 @@ def _model(stage: RecordedStage, workers: int, cores: int) -> StageModel:
         units=units,
         taken=stage.taken,
         given=stage.given,
-        times=Times(stage.times, stage.work_s / units),
+        times=Times(stage.times, later_s),
+        firsts_s=stage.firsts_s,
     )
 
 

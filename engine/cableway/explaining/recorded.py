@@ -51,7 +51,7 @@ def _explained(run_id: str, row: Row) -> RunExplanation:
     profile: Mapping[str, Any] = row["profile"]
     stages = recorded_stages(profile, row["document"])
     cores = int(profile["cores"])
-    found = explained(stages, row["wall_s"], cores=cores, loop_s=profile["loop_s"])
+    found = explained(stages, row["wall_s"], cores=cores, flow_s=profile["flow_s"], loop_s=profile["loop_s"])
     fields = {name: getattr(found, name) for name in Explanation.__dataclass_fields__}
     return RunExplanation(run_id=run_id, attempt=row["attempt"], cores=cores, **fields)
 
@@ -67,6 +67,7 @@ def _stage(stage: Mapping[str, Any], defined: Mapping[str, Any]) -> RecordedStag
         given=stage["given"],
         work_s=stage["busy_s"],
         blocked_s=stage["blocked_s"],
+        firsts_s=tuple(stage["firsts_s"]),
         times={int(bucket): count for bucket, count in stage["times"].items()},
         serial=stage["serial"],
         per_s=defined.get("rate_per_s"),

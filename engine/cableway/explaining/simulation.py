@@ -37,6 +37,8 @@ class StageModel:
     given: float
     """Items that it passes on in the whole run."""
     times: Times
+    firsts_s: tuple[float, ...] = ()
+    """How long the first units take; those that follow are drawn from ``times``."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,12 @@ def _scaled(stage: StageModel, share: float) -> StageModel:
     )
 
 
+def _service(model: StageModel, random: Random) -> deque[float]:
+    units = max(1, round(model.units))
+    firsts = model.firsts_s[:units]
+    return deque([*firsts, *model.times.draw(random, units - len(firsts))])
+
+
 class _Play:
     def __init__(self, models: Sequence[StageModel], random: Random) -> None:
         self._now = 0.0
@@ -84,7 +92,7 @@ class _Play:
         self._stages = [
             _Stage(
                 model=model,
-                service=deque(model.times.draw(random, max(1, round(model.units)))),
+                service=_service(model, random),
                 # A batch must find room to gather in.
                 capacity=max(model.queue_size, -(-round(model.taken) // max(1, round(model.units)))),
                 idle=max(1, model.workers),

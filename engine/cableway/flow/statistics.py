@@ -32,8 +32,8 @@ class StageStatistics:
     ``emitted`` counts what the stage has sent on, children of a fan-out included; ``merged`` counts what
     became part of a batch or gather.
 
-    ``units`` counts the times that a worker was busy, ``busy_s`` sums them, and ``times`` has a sample of them by
-    bucket; none of the three knows what a lean loop does.
+    ``units`` counts the times that a worker was busy, ``busy_s`` sums them, and ``firsts_s`` are the first few and
+    ``times`` a sample of the others by bucket; none of them knows what a lean loop does.
     """
 
     name: str
@@ -54,6 +54,7 @@ class StageStatistics:
     blocs: tuple[BlocStatistics, ...] = ()
     units: int = 0
     busy_s: float = 0.0
+    firsts_s: tuple[float, ...] = ()
     times: Mapping[int, int] = field(default_factory=dict[int, int])
 
 
@@ -156,5 +157,6 @@ class StageCounts:
             blocs=tuple(bloc.freeze() for bloc in self.blocs.values()) if len(self.blocs) > 1 else (),
             units=self.service.units,
             busy_s=self.service.busy_ns / 1e9,
+            firsts_s=tuple(each / 1e9 for each in self.service.firsts_ns),
             times=dict(self.service.by_bucket),
         )

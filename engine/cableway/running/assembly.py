@@ -28,7 +28,7 @@ from cableway.running.exactness import Exactness
 from cableway.running.gate import Gate
 from cableway.running.letters import ROOT
 from cableway.running.placing import lane_of, local_handler, worker_target
-from cableway.running.profile import profile_of
+from cableway.running.profile import profile_of, stage_profiles
 from cableway.running.readers import Readers
 from cableway.running.recovery import Cutter
 from cableway.running.tally import RowCounts
@@ -126,14 +126,18 @@ class Assembly:
         statistics = {stage.name: stage for stage in pipeline.stage_statistics()}
         return tally.stage_records(stages, self._lanes, statistics, self.rows)
 
-    def profile(self, pipeline: ETLPipeline, *, loop_s: float) -> JsonObject:
-        """How long the workers of each stage were busy at a time; *loop_s*: for how long the event loop computed."""
+    def profile(self, pipeline: ETLPipeline, *, flow_s: float, loop_s: float) -> JsonObject:
+        """How long the workers of each stage were busy at a time, in a flow of *flow_s* seconds.
+
+        *loop_s* is for how long the event loop computed.
+        """
         lanes = {
             stage.name: " ".join(dict.fromkeys(str(self._lanes[bloc.name]) for bloc in stage.blocs))
             for stage in self.definition.stages
         }
         configs, statistics = pipeline.config.stages, pipeline.stage_statistics()
-        return profile_of(configs, statistics, lanes, serial=self.exactness.serial, loop_s=loop_s)
+        stages = stage_profiles(configs, statistics, lanes, serial=self.exactness.serial)
+        return profile_of(stages, flow_s=flow_s, loop_s=loop_s)
 
     def context(self, bloc: str, item: WorkItem | None = None) -> RunContext:
         """What *bloc* sees while it works on *item*, or before the first one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cableway.definition import JsonObject
@@ -15,28 +15,31 @@ FORMAT = 1
 """Of the profile, so that a later version knows what it reads."""
 
 
-def profile_of(
+def profile_of(stages: Sequence[JsonObject], *, flow_s: float, loop_s: float) -> JsonObject:
+    """The profile of an attempt whose items took *flow_s* seconds, while the event loop computed for *loop_s*."""
+    return {"format": FORMAT, "cores": _cores(), "flow_s": flow_s, "loop_s": loop_s, "stages": list(stages)}
+
+
+def stage_profiles(
     configs: Sequence[StageConfig],
     statistics: Sequence[StageStatistics],
     lanes: Mapping[str, str],
     *,
     serial: frozenset[int],
-    loop_s: float,
-) -> JsonObject:
-    """The profile of a flow; *serial* are the stages, by number, that cannot have a second worker.
+) -> list[JsonObject]:
+    """What each stage adds to it; *serial* are those, by number, that cannot have a second worker.
 
-    *lanes* are those of a stage's blocs by stage, *loop_s* the seconds for which the event loop held a processor.
+    *lanes* are those of a stage's blocs, by stage.
     """
     found = {stage.name: stage for stage in statistics}
-    stages = [
+    return [
         _stage(config, found[config.name], lanes[config.name], serial=number in serial)
         for number, config in enumerate(configs)
         if config.name in found
     ]
-    return {"format": FORMAT, "cores": _cores(), "loop_s": loop_s, "stages": stages}
 
 
-def _stage(config: StageConfig, stage: StageStatistics, lane: str, *, serial: bool) -> dict[str, Any]:
+def _stage(config: StageConfig, stage: StageStatistics, lane: str, *, serial: bool) -> JsonObject:
     return {
         "name": config.name,
         "lane": lane,
@@ -49,6 +52,7 @@ def _stage(config: StageConfig, stage: StageStatistics, lane: str, *, serial: bo
         "given": stage.emitted,
         "busy_s": stage.busy_s,
         "blocked_s": stage.blocked_s,
+        "firsts_s": list(stage.firsts_s),
         "times": {str(bucket): count for bucket, count in sorted(stage.times.items())},
     }
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cableway.store.port import RunState
 from cableway_handlers.cli.completion import pipelines, pipelines_and_runs
 from cableway_handlers.cli.options import Json, Parameters, RunId
 
@@ -86,24 +87,87 @@ def runs_list(
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only this pipeline's.", autocompletion=pipelines)
     ] = None,
+    state: Annotated[
+        RunState | None, typer.Option(metavar="STATE", help="Only those in this state.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="AGE|INSTANT", help="Only those made since: 2h, 30d, or 2026-01-31T08:00+01:00."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=1000, help="So many at most.")] = 20,
     json: Json = False,
 ) -> None:
     """List runs, the newest first.
 
     Example: cableway runs list --pipeline flights -n 5
+
+    Example: cableway runs list --state failed --since 1d
     """
     from cableway_handlers.cli import runs
 
-    runs.list_runs(pipeline, limit, json=json)
+    runs.list_runs(pipeline, state, since, limit, json=json)
 
 
 @runs_app.command("show")
 def runs_show(run_id: RunId, json: Json = False) -> None:
-    """Show a run: stages with items, rows, time and wait; what failed; and its trace.
+    """Show a run: stages, attempts, limits, linked runs, what failed, and its trace.
 
     Example: cableway runs show 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59
     """
     from cableway_handlers.cli import runs
 
     runs.show_run(run_id, json=json)
+
+
+@runs_app.command("cancel")
+def runs_cancel(
+    run_id: RunId,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask for the end of a run: at once where nobody works on it, else it drains within its grace.
+
+    Example: cableway runs cancel 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59 --wait
+    """
+    from cableway_handlers.cli import run_follow
+
+    run_follow.cancel(run_id, wait=wait, json=json)
+
+
+@runs_app.command("logs")
+def runs_logs(
+    run_id: RunId,
+    attempt: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of this attempt; by default the last.", show_default=False)
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the attempt has ended.")] = False,
+) -> None:
+    """Print what a run's process on this machine has written.
+
+    Example: cableway runs logs 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59 --follow
+    """
+    from cableway_handlers.cli import run_follow
+
+    run_follow.logs(run_id, attempt=attempt, follow=follow)
+
+
+@runs_app.command("watch")
+def runs_watch(run_id: RunId, json: Json = False) -> None:
+    """Tell what becomes of a run until it has ended; the exit code is the run's.
+
+    Example: cableway runs watch 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59
+    """
+    from cableway_handlers.cli import run_follow
+
+    raise typer.Exit(run_follow.watch(run_id, json=json))
+
+
+@runs_app.command("explain")
+def runs_explain(run_id: RunId, json: Json = False) -> None:
+    """Say which stage held a run up, and how long it would have taken with more workers there.
+
+    Example: cableway runs explain 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59
+    """
+    from cableway_handlers.cli import explain
+
+    explain.explain(run_id, json=json)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -14,12 +15,16 @@ from uuid import UUID
 from cableway.errors import EXIT_BUG, UsageError
 from cableway.running.opening import JobRequest
 from cableway.runs import RunRequest
+from cableway.store.pages import RunFilter, page_of_runs
+from cableway.stored.following import read_held_places, read_links
+from cableway.stored.pruning import age_of
 from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.workplace import workplace
 from cableway_handlers.launch.protocol import Launch, LaunchState
 
 if TYPE_CHECKING:
     from cableway.storage import DatabaseStorage
+    from cableway.store.port import RunState
     from cableway.store.reading import RunDetails
     from cableway_handlers.launch.local import LocalLauncher
 
@@ -78,10 +83,11 @@ def _run_recorded(what: str, texts: dict[str, str], key: str | None, *, verbose:
     return code if code is not None else _recorded_code(details)
 
 
-def list_runs(pipeline: str | None, limit: int, *, json: bool) -> None:
-    """Show the newest runs."""
+def list_runs(pipeline: str | None, state: RunState | None, since: str | None, limit: int, *, json: bool) -> None:
+    """Show the newest runs that are asked for."""
+    wanted = RunFilter(pipeline=pipeline, state=state, since=None if since is None else _instant_of(since))
     with workplace() as place, place.storage() as storage:
-        rows = storage.list_runs(pipeline=pipeline, limit=limit)
+        rows = storage.session.drive(page_of_runs(None, limit, None, wanted))
     if json:
         screen.as_json(rows)
     else:
@@ -93,10 +99,15 @@ def show_run(run_id: str, *, json: bool) -> None:
     with workplace() as place, place.storage() as storage:
         details = storage.get_run(run_id)
         letters, spans = storage.list_dead_letters(run_id), storage.list_spans(run_id)
+        links = storage.session.drive(read_links(run_id))
+        limits = storage.session.drive(read_held_places(run_id))
     if json:
-        screen.as_json({"run": details.run, "attempts": details.attempts, "stages": details.stages, "spans": spans})
+        parts = {"attempts": details.attempts, "stages": details.stages, "linked_runs": links, "limits": limits}
+        screen.as_json({"run": details.run, **parts, "spans": spans})
         return
     show.run_summary(details, trace=not spans)
+    show.attempts_table(details.attempts)
+    show.linked_runs(links, limits)
     show.dead_letters_table(letters)
     show.run_spans(spans)
 
@@ -110,6 +121,15 @@ def parameter_texts(parameters: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"-p takes NAME=VALUE, and {name!r} is not that")
         texts[name] = text
     return texts
+
+
+def _instant_of(text: str) -> datetime:
+    """An age before now, or an instant; one that names no zone is of this machine's."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC) - age_of(text)
+    return found.astimezone()
 
 
 def _launch(storage: DatabaseStorage, what: str, texts: dict[str, str], key: str | None) -> Launch:

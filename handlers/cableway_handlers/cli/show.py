@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from cableway.store.memory import MemoryRun
     from cableway.store.port import DeadLetter, SpanRow
-    from cableway.store.reading import DeadLetterRow, RunDetails, RunRow
+    from cableway.store.reading import AttemptRow, DeadLetterRow, RunDetails, RunRow
+    from cableway.stored.following import HeldPlaces, LinkedRun
 
 _STYLES = {
     "succeeded": "green",
@@ -64,6 +65,27 @@ def run_summary(details: RunDetails, *, trace: bool = True) -> None:
         )
     )
     _outputs(out, run.outputs or {})
+
+
+def attempts_table(rows: Sequence[AttemptRow]) -> None:
+    """Print a run's attempts, where there is more to say of them than of the run."""
+    if len(rows) < 2 and not any(row.reason or row.external_id for row in rows):
+        return
+    shown = table("attempt", "state", "container", "exit code", "began", "ended", "reason")
+    for row in rows:
+        state, code = row.state.replace("_", " "), "" if row.exit_code is None else str(row.exit_code)
+        times = (when(row.started_at), when(row.ended_at))
+        shown.add_row(str(row.attempt), *map(plain, (state, row.external_id or "", code, *times, row.reason or "")))
+    console().print(shown)
+
+
+def linked_runs(links: Sequence[LinkedRun], limits: Sequence[HeldPlaces]) -> None:
+    """Print the runs that hang together with a run, and what it holds of limits."""
+    for link in links:
+        words = f"{link.link.replace('_', ' ')} {link.run_id} ({str(link.state).replace('_', ' ')})"
+        console().print(plain(words), soft_wrap=True)
+    for limit in limits:
+        console().print(plain(f"limit {limit.name}: holds {count(limit.slots, 'place')}"))
 
 
 def trial(run: MemoryRun, *, wall_s: float) -> None:

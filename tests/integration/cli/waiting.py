@@ -1,0 +1,13 @@
+"""What the pipelines of these tests wait for, in place of a service."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+async def ask(rows: Any, usual_s: float) -> Any:
+    """Answer after *usual_s*, every fourth time after three times as long."""
+    number = rows["a"][0].as_py()
+    await asyncio.sleep(usual_s * 3 if number % 4 == 0 else usual_s)
+    return rows
