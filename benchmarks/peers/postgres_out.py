@@ -29,8 +29,10 @@ def main() -> None:
 def cableway(kind: str, url: str, path: str) -> float:
     from cableway.job import JobRequest, run_job
 
-    for name in ("psycopg", "pyarrow.csv", f"pyarrow.{kind}", "cableway.checks", f"cableway.blocs.{kind}_exporter"):
+    for name in ("psycopg", "pyarrow.csv", f"pyarrow.{kind}", "cableway.checks", "cableway.flow.lanes.thread"):
         import_module(name)
+    for name in (f"{kind}_exporter", "postgres_loader", "postgres_reading"):
+        import_module(f"cableway.blocs.{name}")
     load = {"table_name": "flights", "batch_size": BATCH_ROWS}
     stages = [
         {"name": "in", "blocs": [{"name": "load", "bloc_type": "postgres_loader", "config": load}]},

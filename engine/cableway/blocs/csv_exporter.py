@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import MinLen
 
+from cableway.blocs.csv_rows import CsvRows
 from cableway.blocs.file_exporter import FileExporter, same_columns
 from cableway.blocs.tables import library
 
@@ -55,6 +56,17 @@ class CsvExporterBloc(FileExporter):
         if len(config.delimiter) != 1 or not config.delimiter.isascii() or config.delimiter in '"\r\n\x00':
             yield "delimiter", "must be one ASCII character, and no quote or line end"
 
+    @classmethod
+    def takes_csv(cls, config: CsvExporterConfig) -> bool:
+        """With commas."""
+        return config.delimiter == ","
+
+    def rows_of(self, value: Any) -> Any:
+        """An Arrow table, or the rows as CSV where they came as that."""
+        if isinstance(value, CsvRows) and self.takes_csv(self.config):
+            return value
+        return super().rows_of(value)
+
     def encoder(self, file: BinaryIO) -> CsvEncoder:
         """CSV, compressed where the config or the path says so."""
         config = self.config
@@ -83,8 +95,15 @@ class CsvEncoder:
         self._schema: Any = None
 
     def write(self, table: Any) -> None:
-        """Append the rows; the first ones bring the header."""
+        """Append the rows; the first ones bring the header. `CsvRows` are written as they are."""
         arrow_csv = library("pyarrow.csv")
+        if isinstance(table, CsvRows):
+            if self._schema is None:
+                self.write(library("pyarrow").Table.from_batches([], table.schema))
+            if table.schema.equals(self._schema):
+                self._sink.write(table.data)
+                return
+            table = table.table()
         options = self._without
         if self._schema is None:
             self._schema, options = table.schema, self._with_header

@@ -104,6 +104,10 @@ class FileExporter(ExporterBloc):
     def encoder(self, file: BinaryIO) -> Encoder:
         """What writes tables to *file*."""
 
+    def rows_of(self, value: Any) -> Any:
+        """What the encoder is given for *value*: an Arrow table."""
+        return to_arrow(value, f"bloc {self.name!r}")
+
     def bind(self, resources: Resources) -> None:
         """Stay below the job's root."""
         self._root = resources.root
@@ -129,7 +133,7 @@ class FileExporter(ExporterBloc):
         value = context.get_data(source) if source is not None else context.input()
         if value is None:
             return 0
-        table = to_arrow(value, f"bloc {self.name!r}")
+        table = self.rows_of(value)
         if ITEM in self._path:
             self._write_item(context.item_id, table)
         else:

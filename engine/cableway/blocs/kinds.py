@@ -88,6 +88,8 @@ class Resources:
     """Where requests may go, and through which proxy; None: to public addresses alone."""
     place: LinePlace = LinePlace()
     """Where the run stands on its line, as seen from this bloc."""
+    as_csv: bool = False
+    """Everyone who reads what this bloc makes `ExporterBloc.takes_csv`."""
 
 
 class Bloc:
@@ -291,6 +293,11 @@ class ExporterBloc(Bloc):
     @classmethod
     def in_order(cls, config: Any) -> bool:  # noqa: ARG003 - for those who extend it
         """Whether items must be written one at a time and in the order of the source, as an upsert's must."""
+        return False
+
+    @classmethod
+    def takes_csv(cls, config: Any) -> bool:  # noqa: ARG003 - as above
+        """Whether rows may come as `cableway.blocs.csv_rows.CsvRows`, whose bytes can be written as they are."""
         return False
 
     def written(self) -> Written:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cableway.blocs.postgres_csv import CsvForm
 from cableway.blocs.tables import library
 from cableway.errors import SourceError
 
@@ -16,6 +17,7 @@ Numerics = Literal["decimal", "float64", "string"]
 _DECIMAL_DIGITS, _DECIMAL_SCALE = 38, 18
 """Of a numeric that declares no precision."""
 _NUMERIC = 1700
+_PLAIN_SCALE = 6
 _UUID, _BYTES, _JSON = 2950, 17, frozenset({114, 3802})
 _PLAIN = {
     16: "bool_",
@@ -27,6 +29,7 @@ _PLAIN = {
     701: "float64",
     1082: "date32",
 }
+_CSV_FORMS: dict[int, CsvForm] = {16: "boolean", 1082: "date", 1114: "timestamp", 1184: "timestamptz"}
 _WITHIN_ARRAYS = {
     1000: "bool_",
     1005: "int16",
@@ -47,6 +50,8 @@ class Field:
     make: Callable[[Any, Any], Any] | None = None
     is_array: bool = False
     """The server is to send it as JSON, for Arrow reads no arrays."""
+    csv: CsvForm | None = None
+    """How it stands in CSV; None: as Arrow writes it alone."""
 
 
 def field_of(column: Any, *, is_array: bool, numerics: Numerics) -> Field:
@@ -58,21 +63,31 @@ def field_of(column: Any, *, is_array: bool, numerics: Numerics) -> Field:
         return Field(name, pa.list_(getattr(pa, inside)() if inside else text), text, _lists, is_array=True)
     if oid in _PLAIN:
         kind = getattr(pa, _PLAIN[oid])()
-        return Field(name, kind, kind)
+        return Field(name, kind, kind, csv=_CSV_FORMS.get(oid, "number"))
     if oid == _NUMERIC:
-        kind = _numeric_type(column, numerics)
-        # Arrow's CSV knows no numbers as wide as that.
-        return Field(name, kind, text, _cast) if pa.types.is_decimal256(kind) else Field(name, kind, kind)
+        return _numeric_field(name, column, numerics)
     times = {1114: pa.timestamp("us"), 1184: pa.timestamp("us", "UTC"), 1083: pa.time64("us")}
     if oid in times:
-        return Field(name, times[oid], times[oid])
+        return Field(name, times[oid], times[oid], csv=_CSV_FORMS.get(oid))
     if oid == _UUID:
-        return Field(name, pa.uuid(), text, _uuids)
+        return Field(name, pa.uuid(), text, _uuids, csv="text")
     if oid == _BYTES:
-        return Field(name, pa.binary(), text, _bytes)
+        return Field(name, pa.binary(), text, _bytes, csv="text")
     if oid in _JSON:
-        return Field(name, pa.json_(), text, _cast)
-    return Field(name, text, text)
+        return Field(name, pa.json_(), text, _cast, csv="text")
+    return Field(name, text, text, csv="text")
+
+
+def _numeric_field(name: str, column: Any, numerics: Numerics) -> Field:
+    pa = library("pyarrow")
+    kind = _numeric_type(column, numerics)
+    if pa.types.is_decimal256(kind):  # Arrow's CSV knows no numbers as wide as that
+        return Field(name, kind, pa.string(), _cast)
+    if pa.types.is_string(kind):
+        return Field(name, kind, kind, csv="text")
+    # With a longer scale Arrow writes small numbers with an exponent, and without one Postgres keeps the digits given.
+    plain = column.scale is not None and column.scale <= _PLAIN_SCALE and pa.types.is_decimal(kind)
+    return Field(name, kind, kind, csv="number" if plain else None)
 
 
 def _numeric_type(column: Any, numerics: Numerics) -> Any:
@@ -106,8 +121,8 @@ class Parser:
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
-            true_values=["t"],
-            false_values=["f"],
+            true_values=["t", "true"],
+            false_values=["f", "false"],
         )
 
     def table(self, data: bytes | bytearray, where: str) -> Any:

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
-from cableway.blocs.incremental import Incremental, Watermark, first_plan
+from cableway.blocs.incremental import Incremental, Watermark, first_plan, incremental_of
 from cableway.blocs.kinds import LoaderBloc, Resources
 from cableway.blocs.postgres_dsn import database_of
 from cableway.blocs.tables import library
@@ -73,8 +73,9 @@ class PostgresLoaderBloc(LoaderBloc):
 
     def __init__(self, name: str, config: PostgresLoaderConfig) -> None:
         super().__init__(name, config)
-        self._incremental = _incremental(config)
+        self._incremental = incremental_of(config)
         self._database: DatabaseSettings | None = None
+        self._as_csv = False
         self._upper: Key | None = None
         self._planned = False
         self._start: Key | None = None
@@ -110,11 +111,12 @@ class PostgresLoaderBloc(LoaderBloc):
     @classmethod
     def keeps_cursor(cls, config: PostgresLoaderConfig) -> bool:
         """With ``incremental``, but for a stretch of its own with an end."""
-        incremental = _incremental(config)
+        incremental = incremental_of(config)
         return incremental is not None and incremental.end_value is None
 
     def bind(self, resources: Resources) -> None:
-        """Take the state database where the config names no other."""
+        """Take the state database where the config names no other, and learn who reads."""
+        self._as_csv = resources.as_csv and self._incremental is None
         self._database = database_of(self.name, self.config.dsn, resources.database)
 
     def open(self, context: RunContext) -> None:
@@ -240,14 +242,9 @@ class PostgresLoaderBloc(LoaderBloc):
                     key=tuple(config.key or ()),
                     numerics=config.numerics,
                     conditions=conditions,
+                    as_csv=self._as_csv,
                 ),
             )
-
-
-def _incremental(config: PostgresLoaderConfig) -> Incremental | None:
-    given: Any = config.incremental
-    # A config that was checked before comes as plain JSON values.
-    return Incremental(**cast("Mapping[str, Any]", given)) if isinstance(given, Mapping) else given
 
 
 def _new_rows(watermark: Watermark, incremental: Incremental | None) -> Iterator[Composable]:

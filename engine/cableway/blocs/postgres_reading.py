@@ -6,14 +6,17 @@ import csv
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, LiteralString, NamedTuple, cast
 
 import psycopg
 from psycopg import ClientCursor, Connection
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from cableway.blocs.csv_rows import CsvRows
 from cableway.blocs.postgres_arrow import Field, Numerics, Parser, field_of
 from cableway.blocs.postgres_copy import CopyOut, Row
+from cableway.blocs.postgres_csv import csv_column, csv_options, holds_oddities, known_form
 from cableway.blocs.postgres_ranges import Key, Range
 from cableway.errors import CredentialsError, SourceError
 
@@ -33,7 +36,7 @@ _LAST = SQL("SELECT {} FROM ({}) AS rows ORDER BY {} LIMIT 1")
 _KEYLESS = SQL("SELECT EXISTS (SELECT FROM ({}) AS rows WHERE {}) AS found")
 _COLLATION = SQL("SELECT pg_collation_for({}) AS name FROM ({}) AS rows LIMIT 1")
 _SORTED = SQL("SELECT place FROM unnest({}) WITH ORDINALITY AS known ({}, place) ORDER BY {}")
-_COPY = SQL("COPY (SELECT {} FROM ({}) AS rows{}{}) TO STDOUT (FORMAT csv)")
+_COPY = SQL("COPY (SELECT {} FROM ({}) AS rows{}{}) TO STDOUT (FORMAT csv{})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Selection:
     key: tuple[str, ...] = ()
     numerics: Numerics = "decimal"
     conditions: Sequence[Composable] = field(default_factory=list[Composable])
+    as_csv: bool = False
+    """Give `CsvRows` where that makes no difference to who writes them to a CSV file, else tables."""
 
 
 @contextmanager
@@ -65,6 +70,7 @@ class _Block(NamedTuple):
     """Rows as one piece, the last of them, and the one that comes after it."""
 
     data: bytearray
+    rows: int
     last: Row
     following: Row | None
 
@@ -87,6 +93,9 @@ class Reader:
         self._shown = len(chosen)
         self._key_places = [[*chosen, *more].index(name) for name in selection.key]
         self._parser = Parser(self._fields)
+        # Of a key's column positions are made, which have to look as they do everywhere else.
+        keyed = any(self._fields[place].csv not in {"number", "text"} for place in self._key_places)
+        self._as_csv = selection.as_csv and not more and not keyed and known_form(self._fields)
 
     def last_key(self) -> Key | None:
         """The highest key; None where there are no rows. Raise `SourceError` where a row has none."""
@@ -132,13 +141,13 @@ class Reader:
         """One table with all rows, or with those of *bounds*."""
         data = bytearray()
         with self._copy(bounds) as copy:
-            copy.take(data)
-        return self._table(data)
+            rows, _ = copy.take(data)
+        return self._made(data, rows)
 
     def batches(self, size: int) -> Iterator[Any]:
         """Tables of *size* rows, the last one of fewer."""
         for block in self._blocks(None, size):
-            yield self._table(block.data)
+            yield self._made(block.data, block.rows)
 
     def ranges(self, bounds: Range, size: int) -> Iterator[tuple[Range, Any]]:
         """Tables of about *size* rows with the ranges that they are; the last one reaches to the end of *bounds*."""
@@ -147,7 +156,7 @@ class Reader:
             high = bounds.high if block.following is None else self._key_of(block.last)
             if block.following is not None and high == self._key_of(block.following):
                 raise SourceError(f"{self._where}: the key is not unique: two rows have the same values in it")
-            yield Range(low, high), self._table(block.data)
+            yield Range(low, high), self._made(block.data, block.rows)
             low = high
 
     def _blocks(self, bounds: Range | None, size: int) -> Iterator[_Block]:
@@ -161,23 +170,26 @@ class Reader:
                 following = bytearray()
                 reached = last if more else first
                 _, last = copy.take(following, 1)
-                yield _Block(data, reached, last if following else None)
+                yield _Block(data, 1 + more, reached, last if following else None)
 
     @contextmanager
     def _copy(self, bounds: Range | None) -> Generator[CopyOut]:
         """The rows as the server sends them."""
-        columns = SQL(", ").join(
-            SQL("to_json({})").format(Identifier(field.name)) if field.is_array else Identifier(field.name)
-            for field in self._fields
-        )
+        columns = SQL(", ").join(map(csv_column if self._as_csv else _column, self._fields))
+        options = csv_options(self._fields) if self._as_csv else SQL("")
         order = SQL(" ORDER BY {}").format(SQL(", ").join(self._key)) if bounds is not None else SQL("")
-        statement = _COPY.format(columns, self._rows, self._conditions(bounds), order)
+        statement = _COPY.format(columns, self._rows, self._conditions(bounds), order, options)
         copy = CopyOut(self._connection, statement)
         try:
             yield copy
         finally:
             if not copy.ended:
                 self._connection.close()  # else the rest of the rows would have to be waited for
+
+    def _made(self, data: bytearray, rows: int) -> Any:
+        if self._as_csv and not holds_oddities(data):
+            return CsvRows(data, rows, self._parser.schema, partial(self._table, data))
+        return self._table(data)
 
     def _table(self, data: bytearray) -> Any:
         table = self._parser.table(data, self._where)
@@ -237,6 +249,11 @@ class Reader:
 
     def _one(self, statement: Any) -> Any:
         return self._connection.execute(statement).fetchone()
+
+
+def _column(field: Field) -> Composable:
+    name = Identifier(field.name)
+    return SQL("to_json({})").format(name) if field.is_array else name
 
 
 def _literals(key: Key) -> Composed:

@@ -37,6 +37,19 @@ class Readers:
             sources=frozenset(loader.name for loader in loaders),
         )
 
+    def take_csv(self, name: str, definition: PipelineDefinition, blocs: Mapping[str, Bloc]) -> bool:
+        """Whether all who read what the bloc *name* makes are exporters that take it as CSV, item by item."""
+        readers = [
+            (stage, blocs[bloc.name])
+            for stage in definition.stages
+            for bloc in stage.blocs
+            if name in self.inputs[bloc.name]
+        ]
+        return bool(readers) and all(
+            isinstance(bloc, ExporterBloc) and stage.batch is None and bloc.takes_csv(bloc.config)
+            for stage, bloc in readers
+        )
+
 
 def _inputs(definition: PipelineDefinition, blocs: Mapping[str, Bloc]) -> dict[str, tuple[str, ...]]:
     inputs: dict[str, tuple[str, ...]] = {}
