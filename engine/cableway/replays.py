@@ -145,6 +145,8 @@ def _groups(wish: LetterWish) -> Steps[list[Row]]:
 
 
 def _none_open(run_id: str | None) -> Steps[ReplayError]:
+    if run_id is None:
+        return ReplayError("no open dead letter is meant by this")
     rows = yield Step("letters_by_state", {"run_id": run_id})
     there = ", ".join(f"{row['count']} {row['state']}" for row in rows) or "none"
     return ReplayError(f"no open dead letter is meant by this; there are: {there}")

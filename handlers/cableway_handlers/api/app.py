@@ -42,6 +42,7 @@ from cableway_handlers.api.resources import (
     hooks,
     limits,
     pipelines,
+    replays,
     runs,
     schedulers,
     triggers,
@@ -132,7 +133,20 @@ def create_resources(office: Office, gate: Gate) -> FastAPI:
     return app
 
 
-_RESOURCES = (blocs, pipelines, triggers, schedulers, runs, dead_letters, hooks, deliveries, limits, bloc_types, health)
+_RESOURCES = (
+    blocs,
+    pipelines,
+    triggers,
+    schedulers,
+    runs,
+    replays,
+    dead_letters,
+    hooks,
+    deliveries,
+    limits,
+    bloc_types,
+    health,
+)
 
 _pages = APIRouter(tags=["about"])
 _SignedIn = Annotated[Caller, Depends(signed_in)]

@@ -26,6 +26,7 @@ from cableway_handlers.client.shapes import (
     Pipeline,
     PipelineEntry,
     Preview,
+    Replayed,
     Run,
     RunEntry,
     Scheduler,
@@ -292,6 +293,24 @@ class CablewayClient:
         shown: Run = self._one(calls.do("runs", run_id, "cancel"))
         return shown
 
+    def retry_run(self, run_id: str, *, from_stage: str | None = None) -> Run:
+        """One more attempt at a run that ended without success; with a stage, a new run that reads all again."""
+        shown: Run = self._one(calls.do("runs", run_id, "retry", body={"from_stage": from_stage}))
+        return shown
+
+    def replay_run(self, run_id: str, **which: Any) -> list[Replayed]:
+        """Have what failed in the run worked on again: one new run for each stage.
+
+        *which* are ``stage``, ``bloc``, ``error_type``, ``limit``, ``version`` and ``latest``.
+        """
+        shown: list[Replayed] = (self._one(calls.do("runs", run_id, "replay", body=which)))["runs"]
+        return shown
+
+    def replay_dead_letters(self, **which: Any) -> list[Replayed]:
+        """Have dead letters worked on again: *which* as for a run, and ``letters``, ``run_id`` and ``pipeline``."""
+        shown: list[Replayed] = (self._one(calls.do("dead-letters", "replay", body=which)))["runs"]
+        return shown
+
     def list_attempts(self, run_id: str) -> list[Attempt]:
         """The containers that have worked on the run, in order."""
         shown: list[Attempt] = (self._one(calls.get("runs", run_id, "attempts")))["items"]
@@ -310,7 +329,7 @@ class CablewayClient:
     def list_dead_letters(self, *, limit: int | None = 100, **filters: Any) -> list[DeadLetter]:
         """The newest dead letters, *limit* of them at most (None: all).
 
-        *filters* are ``run_id``, ``pipeline``, ``state``, ``stage`` and ``error_type``.
+        *filters* are ``run_id``, ``pipeline``, ``state``, ``stage``, ``bloc`` and ``error_type``.
         """
         shown: list[DeadLetter] = self._many("/dead-letters", filters, limit)
         return shown

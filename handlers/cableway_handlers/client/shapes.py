@@ -260,10 +260,22 @@ class DeadLetter(TypedDict):
     attempts: int
     payload: Any
     payload_bytes: int
+    payload_at: str | None
+    shape: str
+    replay_run_id: str | None
     trace_id: str | None
     span_id: str | None
     created_at: str
     pipeline: str
+
+
+class Replayed(TypedDict):
+    """A run that works on something again."""
+
+    run_id: str
+    replay_of: str
+    stage: str
+    letters: int
 
 
 class Limit(TypedDict):

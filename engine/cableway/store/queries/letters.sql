@@ -26,7 +26,7 @@ GROUP BY l.run_id, l.stage ORDER BY min(l.letter_id)
 -- name: letters_by_state
 -- How many dead letters there are of a run, for whoever finds none that is open.
 SELECT state, count(*)::int AS count FROM {s}.dead_letters
-WHERE %(run_id)s::uuid IS NULL OR run_id = %(run_id)s GROUP BY state ORDER BY state
+WHERE run_id = %(run_id)s GROUP BY state ORDER BY state
 
 -- name: runs_to_replay
 -- Runs with the versions that they were pinned to, and whether a cursor is kept of their line.

@@ -24,7 +24,7 @@ LetterState = Literal["open", "replaying", "resolved"]
 
 
 @router.get("/dead-letters", summary="List dead letters")
-async def list_dead_letters(
+async def list_dead_letters(  # noqa: PLR0913 - each is a parameter of the query
     office: TheOffice,
     caller: Reads,
     page: Annotated[Asked, Depends(asked)],
@@ -32,11 +32,14 @@ async def list_dead_letters(
     pipeline: Annotated[str | None, Query(max_length=100)] = None,
     state: LetterState | None = None,
     stage: Annotated[str | None, Query(max_length=200)] = None,
+    bloc: Annotated[str | None, Query(max_length=200)] = None,
     error_type: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Page[LetterRow]:
     """Dead letters, newest first. Their stacks are there for the scope `read:stacks`, else null."""
     after = page.after(number_after)
-    wanted = LetterFilter(run_id=run_id, pipeline=pipeline, state=state, stage=stage, error_type=error_type)
+    wanted = LetterFilter(
+        run_id=run_id, pipeline=pipeline, state=state, stage=stage, bloc=bloc, error_type=error_type
+    )
     rows = await office.desk.read(lambda: page_of_dead_letters(after, page.limit + 1, caller.pipelines, wanted))
     return page.page(rows, lambda row: [row.letter_id], lambda row: _for(caller, row))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field, TypeAdapter
 
-from cableway.errors import UnknownPipelineError, UnknownRunError
+from cableway.errors import UnknownNameError, UnknownPipelineError, UnknownRunError
+from cableway.explaining.recorded import RunExplanation, explanation_of, read_profile
 from cableway.runs import RunRequest
 from cableway.store.executor import Steps
 from cableway.store.pages import RunFilter, page_of_runs
@@ -97,7 +99,7 @@ async def create_run(
 @router.get("/{run_id}", summary="A run", response_model=RunView)
 async def get_run(request: Request, office: TheOffice, caller: Reads, run_id: str) -> Response:
     """The run as it stands; its error is a problem without input values."""
-    return answered(request, _shown(await _read(office, caller, run_id)))
+    return answered(request, shown_run(await _read(office, caller, run_id)))
 
 
 @router.post("/{run_id}/cancel", summary="Cancel a run", status_code=202, response_model=RunView)
@@ -105,7 +107,7 @@ async def cancel_run(office: TheOffice, caller: Runs, run_id: str) -> Response:
     """Ask for its end: at once where nobody works on it, else within its grace. One that has ended stays as it is."""
     await _read(office, caller, run_id)
     await office.desk.cancel_run(run_id, by=caller.name or None)
-    return _shown(await _read(office, caller, run_id)).response(202, location=f"/runs/{run_id}")
+    return shown_run(await _read(office, caller, run_id)).response(202, location=f"/runs/{run_id}")
 
 
 @router.get("/{run_id}/attempts", summary="A run's attempts")
@@ -127,12 +129,26 @@ async def list_spans(office: TheOffice, caller: Reads, run_id: str) -> Page[Span
     return Page(items=list(await office.desk.read(lambda: read_spans(run_id))), next_cursor=None)
 
 
+@router.get("/{run_id}/explanation", summary="Why a run took so long")
+async def explain_run(office: TheOffice, caller: Reads, run_id: str) -> RunExplanation:
+    """Which stage held it up, and what it would have taken with more workers there, replayed from recorded times.
+
+    404 until an attempt has left any.
+    """
+    await _read(office, caller, run_id)
+    try:
+        profile = await office.desk.read(lambda: read_profile(run_id))
+    except UnknownNameError:
+        raise UnknownNameError("No attempt of this run has left times: there is nothing to explain yet.") from None
+    return await asyncio.to_thread(explanation_of, profile)
+
+
 async def started(office: Office, wanted: RunRequest) -> Response:
     """The answer to a wish for a run: 202 with the one that is recorded now, 200 with the one that its key has made."""
     run_id, created = await _record(office, wanted)
     if created:
         office.launches.add(Launch(run_id, 1))
-    shown = _shown(await office.desk.read(lambda: read_run(run_id)))
+    shown = shown_run(await office.desk.read(lambda: read_run(run_id)))
     where = {"location": f"/runs/{run_id}"}
     if not created:
         return shown.response(200, **where, **{"idempotent-replayed": "true"})
@@ -186,7 +202,8 @@ def unknown_run() -> UnknownRunError:
     return UnknownRunError("There is no run with this id.")
 
 
-def _shown(details: RunDetails) -> Shown:
+def shown_run(details: RunDetails) -> Shown:
+    """The run as the API shows it."""
     view = RunView(**_fields(details.run), attempts=details.attempts, stages=details.stages)
     return Shown.of(RUN, view, details.run.attempt)
 
