@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cableway.explaining.simulation import StageModel, wall_s
 from cableway.explaining.times import Times
@@ -103,13 +104,14 @@ def explained(
     """
     flow_s = run_s if flow_s is None else min(flow_s, run_s)
     findings = tuple(_finding(stages, index, flow_s) for index in range(len(stages)))
-    replayed = predicted_s(stages, flow_s, cores=cores, workers={})
+    replayed = played_s(stages, cores=cores)
     busiest = max(range(len(stages)), key=lambda index: findings[index].busy, default=None)
     bottleneck = None if busiest is None else stages[busiest]
     no_more = None if bottleneck is None else _hindrance(bottleneck, flow_s, cores, loop_s)
     options: list[tuple[int, float]] = []
     if bottleneck is not None and no_more is None:
-        options = _options(stages, bottleneck, flow_s, cores, loop_s)
+        as_predicted = partial(predicted_s, stages, flow_s, cores=cores, as_it_was=replayed, loop_s=loop_s)
+        options = _options(bottleneck, flow_s, cores, as_predicted)
     start_s = run_s - flow_s
     return Explanation(
         wall_s=run_s,
@@ -127,31 +129,40 @@ def explained(
     )
 
 
+def played_s(stages: Sequence[RecordedStage], *, cores: int, workers: Mapping[str, int] | None = None) -> float:
+    """How long the play takes, with other numbers of *workers* by stage."""
+    others = workers or {}
+    return wall_s([_model(stage, others.get(stage.name, stage.at_once), cores) for stage in stages])
+
+
 def predicted_s(
-    stages: Sequence[RecordedStage], flow_s: float, *, cores: int, workers: Mapping[str, int], loop_s: float = 0.0
+    stages: Sequence[RecordedStage],
+    flow_s: float,
+    *,
+    cores: int,
+    workers: Mapping[str, int],
+    as_it_was: float,
+    loop_s: float = 0.0,
 ) -> float:
     """How long items would have been on their way with *workers* by stage, the others as they were.
 
-    What the play of the run as it was leaves unexplained is taken to be the price of each item's steps, so that it
-    shrinks and grows with the play; where it is more than `UNEXPLAINED` of the whole, the rest is kept as it is.
+    *as_it_was* is what the play takes with those that there were. What it leaves unexplained is taken to be the price
+    of each item's steps, so that it shrinks and grows with the play; beyond `UNEXPLAINED` the rest stays as it is.
     """
-    as_it_was = wall_s([_model(stage, stage.at_once, cores) for stage in stages])
-    if not workers:
-        return as_it_was
-    changed = wall_s([_model(stage, workers.get(stage.name, stage.at_once), cores) for stage in stages])
+    changed = played_s(stages, cores=cores, workers=workers)
     by_steps = min(flow_s / as_it_was, 1 + UNEXPLAINED) if as_it_was else 1.0
     by_rate_s = (stage.units / stage.per_s for stage in stages if stage.per_s)
     return max(changed * by_steps + max(0.0, flow_s - as_it_was * by_steps), loop_s, *by_rate_s)
 
 
 def _options(
-    stages: Sequence[RecordedStage], bottleneck: RecordedStage, flow_s: float, cores: int, loop_s: float
+    bottleneck: RecordedStage, flow_s: float, cores: int, as_predicted: Callable[..., float]
 ) -> list[tuple[int, float]]:
     """Numbers of workers for the bottleneck, each worth more than the one before, with the seconds it would take."""
     options: list[tuple[int, float]] = []
     before = flow_s
     for workers in _candidates(bottleneck, cores):
-        took = predicted_s(stages, flow_s, cores=cores, workers={bottleneck.name: workers}, loop_s=loop_s)
+        took = as_predicted(workers={bottleneck.name: workers})
         if took > before * (1 - WORTH):
             break
         options.append((workers, took))

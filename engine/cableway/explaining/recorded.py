@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cableway.definition import JsonObject
 from cableway.errors import UnknownNameError, UnknownRunError
 from cableway.explaining.network import Explanation, RecordedStage, explained
-from cableway.store.executor import Row, Step, Steps
+from cableway.store.executor import Step, Steps
 from cableway.store.ids import is_id
 from cableway.store.storable import storable_text
-
-if TYPE_CHECKING:
-    from cableway.definition import JsonObject
 
 FORMAT = 1
 """Of the profiles that can be read."""
@@ -28,8 +26,20 @@ class RunExplanation(Explanation):
     cores: int
 
 
-def read_explanation(run_id: str) -> Steps[RunExplanation]:
-    """Explain a run. Raise `UnknownRunError`, or `UnknownNameError` where no attempt of it has left a profile."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProfile:
+    """What a run's last recorded attempt has left, to be explained."""
+
+    run_id: str
+    attempt: int
+    wall_s: float
+    profile: JsonObject
+    document: JsonObject
+    """The definition that it worked by."""
+
+
+def read_profile(run_id: str) -> Steps[RunProfile]:
+    """The profile of a run. Raise `UnknownRunError`, or `UnknownNameError` where no attempt of it has left one."""
     run = (yield Step("run", {"run_id": run_id})) if is_id(run_id) else []
     if not run:
         raise UnknownRunError(f"no run {storable_text(run_id)[:80]!r}")
@@ -38,22 +48,23 @@ def read_explanation(run_id: str) -> Steps[RunExplanation]:
         raise UnknownNameError(
             f"run {run_id} is {run[0]['state']}, and no attempt of it has left times: there is nothing to explain yet"
         )
-    return _explained(run_id, rows[0])
+    return RunProfile(run_id=run_id, **rows[0])
+
+
+def explanation_of(run: RunProfile) -> RunExplanation:
+    """Explain a run. It computes for up to a second or two, and asks nothing."""
+    profile = run.profile
+    stages = recorded_stages(profile, run.document)
+    cores = int(profile["cores"])
+    found = explained(stages, run.wall_s, cores=cores, flow_s=profile["flow_s"], loop_s=profile["loop_s"])
+    fields = {name: getattr(found, name) for name in Explanation.__dataclass_fields__}
+    return RunExplanation(run_id=run.run_id, attempt=run.attempt, cores=cores, **fields)
 
 
 def recorded_stages(profile: Mapping[str, Any], document: Mapping[str, Any]) -> list[RecordedStage]:
     """The stages of *profile*, with what the definition *document* says of their rates and limits."""
     defined: dict[str, JsonObject] = {stage["name"]: stage for stage in document["stages"]}
     return [_stage(stage, defined.get(stage["name"], {})) for stage in profile["stages"]]
-
-
-def _explained(run_id: str, row: Row) -> RunExplanation:
-    profile: Mapping[str, Any] = row["profile"]
-    stages = recorded_stages(profile, row["document"])
-    cores = int(profile["cores"])
-    found = explained(stages, row["wall_s"], cores=cores, flow_s=profile["flow_s"], loop_s=profile["loop_s"])
-    fields = {name: getattr(found, name) for name in Explanation.__dataclass_fields__}
-    return RunExplanation(run_id=run_id, attempt=row["attempt"], cores=cores, **fields)
 
 
 def _stage(stage: Mapping[str, Any], defined: Mapping[str, Any]) -> RecordedStage:

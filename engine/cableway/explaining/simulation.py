@@ -18,7 +18,7 @@ from random import Random
 
 from cableway.explaining.times import Times
 
-ITEMS_AT_MOST = 20_000
+ITEMS_AT_MOST = 5_000
 """Units of the busiest stage that are played; a longer run is a multiple of its first part."""
 
 

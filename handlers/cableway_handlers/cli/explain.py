@@ -16,10 +16,10 @@ TRUST = 0.2
 
 def explain(run_id: str, *, json: bool) -> None:
     """Say where the run's time went, and what more workers would give."""
-    from cableway.explaining.recorded import read_explanation
+    from cableway.explaining.recorded import explanation_of, read_profile
 
     with workplace() as place, place.storage() as storage:
-        found = storage.session.drive(read_explanation(run_id))
+        found = explanation_of(storage.session.drive(read_profile(run_id)))
     if json:
         screen.as_json(found)
         return

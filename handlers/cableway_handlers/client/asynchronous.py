@@ -24,6 +24,7 @@ from cableway_handlers.client.shapes import (
     BlocType,
     DeadLetter,
     Delivery,
+    Explanation,
     Health,
     Hook,
     Limit,
@@ -330,6 +331,11 @@ class AsyncCablewayClient:
     async def list_stages(self, run_id: str) -> list[Stage]:
         """What each stage of the run's last attempt did."""
         shown: list[Stage] = (await self._one(calls.get("runs", run_id, "stages")))["items"]
+        return shown
+
+    async def explain_run(self, run_id: str) -> Explanation:
+        """Which stage held the run up, and what more workers there would have given."""
+        shown: Explanation = await self._one(calls.get("runs", run_id, "explanation"))
         return shown
 
     async def list_spans(self, run_id: str) -> list[Span]:

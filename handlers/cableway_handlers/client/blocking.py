@@ -20,6 +20,7 @@ from cableway_handlers.client.shapes import (
     BlocType,
     DeadLetter,
     Delivery,
+    Explanation,
     Health,
     Hook,
     Limit,
@@ -319,6 +320,11 @@ class CablewayClient:
     def list_stages(self, run_id: str) -> list[Stage]:
         """What each stage of the run's last attempt did."""
         shown: list[Stage] = (self._one(calls.get("runs", run_id, "stages")))["items"]
+        return shown
+
+    def explain_run(self, run_id: str) -> Explanation:
+        """Which stage held the run up, and what more workers there would have given."""
+        shown: Explanation = self._one(calls.get("runs", run_id, "explanation"))
         return shown
 
     def list_spans(self, run_id: str) -> list[Span]:

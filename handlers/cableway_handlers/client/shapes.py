@@ -229,6 +229,40 @@ class Run(RunEntry):
     stages: list[Stage]
 
 
+class Finding(TypedDict):
+    """How one stage spent a run."""
+
+    stage: str
+    busy: float
+    blocked: float
+    holds_up_s: float
+
+
+class Proposal(TypedDict):
+    """What a run would have taken with other numbers of workers."""
+
+    stage: str
+    workers: int
+    wall_s: float
+    vcpu_s: float
+
+
+class Explanation(TypedDict):
+    """Where the time of a run's last recorded attempt went."""
+
+    run_id: str
+    attempt: int
+    cores: int
+    wall_s: float
+    vcpu_s: float
+    start_s: float
+    replayed_s: float
+    bottleneck: str | None
+    findings: list[Finding]
+    proposals: list[Proposal]
+    no_more: str | None
+
+
 class Span(TypedDict):
     """A span of a run's trace; its times are nanoseconds since 1970."""
 

@@ -100,8 +100,11 @@ def test_a_signed_webhook_runs_its_pipeline_under_the_callers_trace(
         run_id = response.json()["run_id"]
         runs.wait_for(run_id, "succeeded")
         shown = client.get(f"{served.url}{response.headers['location']}").json()
+        explained = client.get(f"{served.url}{response.headers['location']}/explanation").json()
     assert (shown["state"], shown["attempt"], shown["exit_code"], shown["trace_id"]) == ("succeeded", 1, 0, TRACE_ID)
     assert shown["parameters"]["day"] == "2026-01-31"
+    assert (explained["run_id"], explained["attempt"], explained["bottleneck"]) == (run_id, 1, "load")
+    assert explained["start_s"] < explained["wall_s"]
     (spans,) = stored.rows("SELECT count(*) AS count, array_agg(DISTINCT trace_id) AS traces FROM cableway.spans")
     assert spans["count"] > 0
     assert spans["traces"] == [TRACE_ID]

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cableway import WorkItem
-from cableway.explaining.network import RecordedStage, explained, predicted_s
+from cableway.explaining.network import RecordedStage, explained, played_s, predicted_s
 from cableway.explaining.simulation import StageModel, wall_s
 from cableway.explaining.times import STEPS, Times, bucket_of, counted, seconds_of
 from cableway.flow.config import ETLPipelineConfig, StageConfig
 from cableway.flow.pipeline import ETLPipeline
+from cableway.flow.service import ServiceTimes
 from cableway.testing import FakeClock
 
 
 def model(
     name: str, seconds: float, *, workers: int = 1, queue: int = 10, units: int = 100, **more: float
 ) -> StageModel:
-    values = {"taken": units, "given": units, **more}
-    return StageModel(name=name, workers=workers, queue_size=queue, units=units, times=Times({}, seconds), **values)
+    taken, given_on = more.get("taken", units), more.get("given", units)
+    return StageModel(
+        name=name,
+        workers=workers,
+        queue_size=queue,
+        units=units,
+        taken=taken,
+        given=given_on,
+        times=Times({}, seconds),
+    )
 
 
 @given(st.integers(0, 10**15))
@@ -148,6 +158,57 @@ def test_a_prediction_is_within_a_fifth_of_the_run_after_the_change(workers: int
     assert found.bottleneck == "work"
     assert found.replayed_s == pytest.approx(before_s, rel=0.05)
     assert stages[0].blocked_s > 0.5  # the first stage waited for it
-    assert predicted_s(stages, before_s, cores=2, workers={"work": workers}) == pytest.approx(
-        played(workers)[0], rel=0.2
-    )
+    as_it_was = played_s(stages, cores=2)
+    predicted = predicted_s(stages, before_s, cores=2, workers={"work": workers}, as_it_was=as_it_was)
+    assert predicted == pytest.approx(played(workers)[0], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"serial": True}, "one item at a time"),
+        ({"taken": 1}, "came of one item"),
+        ({"limits": ("crm_api",)}, "shares crm_api"),
+        ({"per_s": 100}, "its rate_per_s lets 100 begin in a second"),
+        ({"lane": "process"}, "wants a processor, and there are 1"),
+    ],
+)
+def test_where_more_workers_cannot_help_none_are_proposed(change: dict[str, Any], words: str) -> None:
+    stages = [recorded("read", 0.0001), replace(recorded("store", 0.01), **change)]
+    found = explained(stages, 2.05, cores=1)
+    assert found.bottleneck == "store"
+    assert found.proposals == ()
+    assert words in (found.no_more or "")
+
+
+def test_no_prediction_is_below_what_the_loop_computes_and_the_rate_lets() -> None:
+    stages = [recorded("read", 0.0001), recorded("store", 0.01)]
+    assert explained(stages, 2.05, cores=8, loop_s=1.5).proposals[-1].wall_s >= 1.5
+    limited = [stages[0], replace(stages[1], per_s=150.0)]
+    assert explained(limited, 2.05, cores=8).proposals[-1].wall_s == pytest.approx(200 / 150)
+    busy_loop = explained(stages, 2.05, cores=8, loop_s=2.0)
+    assert busy_loop.proposals == ()
+    assert "the event loop computes nearly all the time" in (busy_loop.no_more or "")
+
+
+def test_the_start_and_the_end_stay_as_they_were() -> None:
+    stages = [recorded("read", 0.0001), recorded("store", 0.01)]
+    found = explained(stages, 12.05, flow_s=2.05, cores=8)
+    assert found.start_s == pytest.approx(10)
+    assert 10.4 < found.proposals[-1].wall_s < 11.2
+    assert found.findings[1].busy > 0.9
+
+
+def test_a_slow_beginning_is_played_as_a_beginning() -> None:
+    slow = replace(recorded("read", 0.001, units=20), work_s=1.02, firsts_s=(1.0,))
+    assert played_s([slow, recorded("store", 0.05, units=20)], cores=2) == pytest.approx(2.0, rel=0.02)
+
+
+def test_times_are_sampled_and_their_sum_is_exact() -> None:
+    times = ServiceTimes()
+    for _ in range(10_000):
+        times.add(3_000_000)
+    assert (times.units, times.busy_ns) == (10_000, 30_000_000_000)
+    assert times.firsts_ns == [3_000_000] * 4
+    assert list(times.by_bucket) == [bucket_of(3_000_000)]
+    assert 1_000 < times.by_bucket[bucket_of(3_000_000)] < 1_200

@@ -18,6 +18,7 @@ def used() -> set[str]:
         *engine.glob("*.py"),
         *engine.glob("store*/*.py"),
         *engine.glob("blocs/postgres_*.py"),
+        *engine.glob("explaining/*.py"),
         *handlers.rglob("*.py"),
     ]
     return {name for file in files for name in NAMED.findall(file.read_text())}
