@@ -167,9 +167,9 @@ def recording(requests: Sequence[RunRequest], settings: DatabaseSettings | None)
                 found.refuse(number, error)
     if wishes:
         found.take(wishes, (yield _record_step(wishes)))
-    open_keys = found.without_run(requests)
-    if open_keys:
-        found.take([], (yield Step("runs_of_keys", {"wishes": storable_json(open_keys)})))
+    left = found.without_run(requests, wishes)
+    if left:
+        found.take(wishes, (yield Step("runs_of_keys", {"wishes": storable_json(left)})))
     return [found.decision(number, request) for number, request in enumerate(requests)]
 
 
@@ -214,15 +214,18 @@ class _Found:
                 case _:
                     pass
 
-    def without_run(self, requests: Sequence[RunRequest]) -> list[dict[str, Any]]:
-        """Keys of which it is not known whether they have made a run."""
+    def without_run(
+        self, requests: Sequence[RunRequest], wishes: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """What is known of the requests of which it is not known whether they or their keys have made a run."""
+        run_ids = {wish["n"]: wish["run_id"] for wish in wishes}
         return [
-            {"n": number, "pipeline": request.pipeline, "key": request.key}
+            {"n": number, "run_id": run_ids.get(number), "pipeline": request.pipeline, "key": request.key}
             for number, request in enumerate(requests)
             if number not in self._repeats
             and not isinstance(self._decisions.get(number), RecordedRun | NotRun)
-            and request.key
-            and storable_text(request.pipeline + request.key) == request.pipeline + request.key
+            and (number in run_ids or request.key)
+            and _is_storable(request.pipeline + (request.key or ""))
         ]
 
     def decision(self, number: int, request: RunRequest) -> Decision:
@@ -253,10 +256,12 @@ def _versions(
 
 def _record_step(wishes: list[dict[str, Any]]) -> Step:
     careful = sorted({wish["pipeline"] for wish in wishes if wish["overlap"] in _LOOKS_AT_OTHERS})
-    before = [Step("commit_durably", {})]
-    if careful:
-        before.append(Step("lock_overlaps", {"pipelines": careful}))
-    return Step("record_runs", {"wishes": storable_json(wishes)}, tuple(before))
+    durably = Step("commit_durably", {})
+    # What says nothing of a run is null there.
+    told = storable_json([{name: value for name, value in wish.items() if value is not None} for wish in wishes])
+    if not careful:
+        return Step("record_plain_runs", {"wishes": told}, (durably,))
+    return Step("record_runs", {"wishes": told}, (durably, Step("lock_overlaps", {"pipelines": careful})))
 
 
 def _wish(number: int, request: RunRequest, version: _Version) -> dict[str, Any]:
@@ -283,6 +288,10 @@ def _wish(number: int, request: RunRequest, version: _Version) -> dict[str, Any]
         "overlap_key": version.overlap_key(parameters),
         **version.facts,
     }
+
+
+def _is_storable(text: str) -> bool:
+    return storable_text(text) == text
 
 
 def _checked_key(key: str | None) -> str | None:

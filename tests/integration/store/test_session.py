@@ -110,7 +110,7 @@ def test_an_outcome_whose_answer_was_lost_is_written_once(
 def test_a_run_whose_answer_was_lost_is_recorded_once(
     session: Session, run_id: str, losing: Callable[[str], None], key: str | None
 ) -> None:
-    losing("record_runs")
+    losing("record_plain_runs")
     recorded = record_run(session, RunRequest(pipeline="flights", key=key))
     assert recorded.created
     assert {run.run_id for run in session.drive(read_runs())} == {run_id, recorded.run_id}

@@ -57,7 +57,7 @@ WITH taken AS (
         reason = NULL
 )
 SELECT r.attempt, r.lease_token, r.lease_ttl_s, r.state, r.pipeline, r.version, r.parameters, r.line::text AS line,
-       r.key, r.scheduler_name, r.trigger_name, r.traceparent, r.tracestate, r.trace_id,
+       r.key, r.part, r.parts, r.scheduler_name, r.trigger_name, r.traceparent, r.tracestate, r.trace_id,
        r.replay_of::text AS replay_of, r.replay_stage, r.replay_whole,
        extract(epoch FROM r.started_at + r.timeout_s * interval '1 second' - clock_timestamp())::float8 AS time_left_s,
        to_char(r.scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS scheduled_at,
@@ -68,8 +68,11 @@ FROM (
     SELECT * FROM {s}.runs
     WHERE run_id = %(run_id)s AND claim_id = %(claim_id)s AND state IN ('running', 'cancelling')
 ) AS r
-JOIN {s}.pipeline_versions AS v ON v.pipeline = r.pipeline AND v.version = r.version
-LEFT JOIN {s}.cursors AS c ON c.line = r.line
+LEFT JOIN LATERAL (
+    SELECT document, document_format, content_hash FROM {s}.pipeline_versions
+    WHERE pipeline = r.pipeline AND version = r.version LIMIT 1
+) AS v ON true
+LEFT JOIN LATERAL (SELECT position FROM {s}.cursors WHERE line = r.line LIMIT 1) AS c ON true
 
 -- name: cursor_of_run
 -- The cursor of a run's line, as its last holder left it.
@@ -78,6 +81,7 @@ SELECT c.position AS cursor FROM {s}.runs AS r JOIN {s}.cursors AS c ON c.line =
 -- name: unclaimed
 -- Why a run's lease cannot be had.
 SELECT m.number AS schema_number, r.run_id IS NOT NULL AS known, r.state,
+       CASE WHEN r.part IS NULL THEN r.parts END AS parts,
        greatest(extract(epoch FROM r.lease_expires_at - clock_timestamp()), 0)::float8 AS expires_in_s
 FROM (SELECT max(number) AS number FROM {s}.migrations) AS m
 LEFT JOIN {s}.runs AS r ON r.run_id = %(run_id)s
@@ -168,7 +172,7 @@ FROM freed WHERE a.run_id = freed.run_id AND a.attempt = freed.attempt AND a.sta
 WITH asked AS (
     SELECT * FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
 ), held AS (
-    SELECT a.run_id, a.attempt, a.pipeline, a.overlap_key, t.tries,
+    SELECT a.run_id, a.attempt, a.part, a.pipeline, a.overlap_key, t.tries,
            CASE WHEN a.state = 'cancelling' AND %(state)s IN ('interrupted', 'crashed') THEN 'cancelled'
                 WHEN a.state = 'running' AND %(may_pass)s AND t.tries < a.max_attempts
                      AND (a.timeout_s IS NULL
@@ -211,7 +215,7 @@ WITH asked AS (
                   WHERE r.pipeline = held.pipeline AND r.overlap_key = held.overlap_key AND r.ended_at IS NULL
                     AND r.state = 'queued' AND NOT r.has_place AND r.run_id <> held.run_id)
 )
-SELECT true AS held, (SELECT count(*) FROM told) AS told FROM held
+SELECT true AS held, part IS NOT NULL AS is_part, (SELECT count(*) FROM told) AS told FROM held
 UNION ALL
-SELECT true, 0 FROM asked AS a JOIN {s}.attempts AS t ON t.run_id = a.run_id AND t.attempt = a.attempt
+SELECT true, a.part IS NOT NULL, 0 FROM asked AS a JOIN {s}.attempts AS t ON t.run_id = a.run_id AND t.attempt = a.attempt
 WHERE a.lease_token = %(token)s AND t.lease_token = %(token)s AND t.state = %(state)s

@@ -23,24 +23,56 @@ SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), bucket)
 FROM (SELECT DISTINCT hashtext(pipeline) & 127 AS bucket FROM unnest(%(pipelines)s::text[]) AS pipeline
       ORDER BY 1 OFFSET 0) AS buckets
 
+-- name: record_plain_runs
+-- The runs that are made of wishes whose policies look at no other runs; the rest have been made before, by these
+-- wishes or by their keys.
+WITH wishes AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(wishes)s::jsonb) AS w (
+        n integer, run_id uuid, pipeline text, parameters jsonb, key text, body_hash text, line uuid,
+        parent_run_id uuid, part integer, parts integer, replay_of uuid, scheduler_name text, trigger_name text,
+        scheduled_at timestamptz, not_before timestamptz, traceparent text, tracestate text, overlap text,
+        overlap_key text, version integer, lease_ttl_s float8, concurrency integer, max_attempts integer,
+        backoff_initial_s float8, backoff_factor float8, backoff_max_s float8, timeout_s float8, grace_s float8)
+), made AS (
+    INSERT INTO {s}.runs (run_id, pipeline, version, parameters, key, line, lease_ttl_s, parent_run_id, part, parts,
+                          replay_of, scheduler_name, trigger_name, scheduled_at, not_before, traceparent, tracestate,
+                          overlap, has_place, overlap_key, concurrency, max_attempts, backoff_initial_s,
+                          backoff_factor, backoff_max_s, timeout_s, grace_s)
+    SELECT run_id, pipeline, version, parameters, key, line, lease_ttl_s, parent_run_id, part, parts, replay_of,
+           scheduler_name, trigger_name, scheduled_at, not_before, traceparent, tracestate, overlap,
+           overlap = 'allow', overlap_key, concurrency, max_attempts, backoff_initial_s, backoff_factor,
+           backoff_max_s, timeout_s, grace_s
+    FROM wishes ORDER BY n
+    ON CONFLICT DO NOTHING
+    RETURNING run_id
+), delivered AS (
+    INSERT INTO {s}.deliveries (trigger_name, key, body_hash, run_id)
+    SELECT w.trigger_name, w.key, w.body_hash, w.run_id FROM made JOIN wishes AS w ON w.run_id = made.run_id
+    WHERE w.body_hash IS NOT NULL
+)
+SELECT NULL::integer AS n, run_id::text AS run_id, NULL AS body_hash, 'made' AS outcome FROM made
+
 -- name: record_runs
 -- What becomes of wishes of different keys: the runs made now, those that a key had made before, and those that the
 -- overlap policy does not want. Of a wish that is none of these, another transaction has just made the run. Sent
--- again, it finds what it made. Sets are joined with the tables alone, since nothing is known of how large they are.
+-- again, it finds what it made. The tables are looked into for one wish after the other: nobody knows how large they
+-- will be while a plan is kept, and a join might read them whole.
 WITH wishes AS (
-    SELECT w.*, coalesce(same.run_id, before.run_id) AS known,
-           row_number() OVER (PARTITION BY w.pipeline, w.overlap_key, coalesce(same.run_id, before.run_id) IS NULL
-                              ORDER BY w.n) AS place,
-           row_number() OVER (PARTITION BY w.pipeline, w.overlap_key, coalesce(same.run_id, before.run_id) IS NULL
-                              ORDER BY w.n DESC) AS place_from_end
+    SELECT w.*, k.known,
+           row_number() OVER (PARTITION BY w.pipeline, w.overlap_key, k.known IS NULL ORDER BY w.n) AS place,
+           row_number() OVER (PARTITION BY w.pipeline, w.overlap_key, k.known IS NULL ORDER BY w.n DESC)
+               AS place_from_end
     FROM jsonb_to_recordset(%(wishes)s::jsonb) AS w (
         n integer, run_id uuid, pipeline text, parameters jsonb, key text, body_hash text, line uuid,
         parent_run_id uuid, part integer, parts integer, replay_of uuid, scheduler_name text, trigger_name text,
         scheduled_at timestamptz, not_before timestamptz, traceparent text, tracestate text, overlap text,
         overlap_key text, version integer, lease_ttl_s float8, concurrency integer, max_attempts integer,
         backoff_initial_s float8, backoff_factor float8, backoff_max_s float8, timeout_s float8, grace_s float8)
-    LEFT JOIN {s}.runs AS same ON same.run_id = w.run_id
-    LEFT JOIN {s}.runs AS before ON before.pipeline = w.pipeline AND before.key = w.key
+    CROSS JOIN LATERAL (
+        SELECT coalesce((SELECT run_id FROM {s}.runs WHERE run_id = w.run_id),
+                        (SELECT run_id FROM {s}.runs WHERE pipeline = w.pipeline AND key = w.key)) AS known
+        OFFSET 0
+    ) AS k
 ), decided AS (
     SELECT w.*, CASE WHEN w.overlap IN ('skip', 'queue_one')
                 THEN w.place + (SELECT count(*) FROM {s}.runs AS r
@@ -99,17 +131,22 @@ WITH wishes AS (
 )
 SELECT NULL::integer AS n, run_id::text AS run_id, NULL AS body_hash, 'made' AS outcome FROM made
 UNION ALL
-SELECT w.n, w.known::text, d.body_hash, CASE WHEN w.known = w.run_id THEN 'made' ELSE 'known' END
-FROM wishes AS w LEFT JOIN {s}.deliveries AS d ON d.run_id = w.known
-WHERE w.known IS NOT NULL
+SELECT w.n, w.known::text, (SELECT body_hash FROM {s}.deliveries AS d WHERE d.run_id = w.known),
+       CASE WHEN w.known = w.run_id THEN 'made' ELSE 'known' END
+FROM wishes AS w WHERE w.known IS NOT NULL
 UNION ALL
 SELECT n, NULL, NULL, 'unwanted' FROM decided WHERE NOT wanted
 UNION ALL
 SELECT times, NULL, NULL, 'told' FROM told
 
 -- name: runs_of_keys
--- The runs that some keys have made.
-SELECT w.n, r.run_id::text AS run_id, d.body_hash
-FROM jsonb_to_recordset(%(wishes)s::jsonb) AS w (n integer, pipeline text, key text)
-JOIN {s}.runs AS r ON r.pipeline = w.pipeline AND r.key = w.key
-LEFT JOIN {s}.deliveries AS d ON d.run_id = r.run_id
+-- The runs that some wishes, or their keys, have made.
+SELECT w.n, r.run_id::text AS run_id, (SELECT d.body_hash FROM {s}.deliveries AS d WHERE d.run_id = r.run_id) AS body_hash,
+       CASE WHEN r.run_id = w.run_id THEN 'made' ELSE 'known' END AS outcome
+FROM jsonb_to_recordset(%(wishes)s::jsonb) AS w (n integer, run_id uuid, pipeline text, key text)
+CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT run_id FROM {s}.runs WHERE run_id = w.run_id),
+                    (SELECT run_id FROM {s}.runs WHERE pipeline = w.pipeline AND key = w.key)) AS run_id
+    OFFSET 0
+) AS r
+WHERE r.run_id IS NOT NULL
