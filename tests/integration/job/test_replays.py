@@ -22,7 +22,7 @@ from cableway.storage import DatabaseStorage
 from cableway.store.port import RunState
 from tests.integration.job.process import environment, job
 
-BLOCS = "tests.integration.job.line_blocs"
+BLOCS = "tests.integration.job.line_blocs,tests.integration.job.replay_blocs"
 ROWS = 40
 BATCH = 5
 BAD = (7, 8, 23)
@@ -37,9 +37,10 @@ class World:
         self.url = settings.url
         self.settings = settings
         self.file = folder / "rows.csv"
+        self.loader: dict[str, Any] = {}
         lines = [f"{number},2020-01-{number % 28 + 1:02d},{number}.50" for number in range(ROWS)]
         self.file.write_text("\n".join(["id,day,price", *lines]) + "\n")
-        self.storage = DatabaseStorage(settings, catalog=Catalog((BLOCS,)))
+        self.storage = DatabaseStorage(settings, catalog=Catalog(BLOCS.split(",")))
         bad = ",".join(map(str, BAD))
         self.query(
             "CREATE TABLE out (id bigint PRIMARY KEY, day date, price numeric,"
@@ -52,8 +53,9 @@ class World:
             return cursor.fetchall() if cursor.description else []
 
     def record(self, *stages: Mapping[str, Any], **settings: Any) -> str:
+        """Store a pipeline that reads the file, and record a run of it."""
         types = {"day": "date", "price": "decimal(10,2)"}
-        load = {"file_path": str(self.file), "batch_size": BATCH, "types": types}
+        load = {"file_path": str(self.file), "batch_size": BATCH, "types": types, **self.loader}
         first = {"name": "load", "blocs": [{"name": "rows", "bloc_type": "csv_loader", "config": load}]}
         self.storage.save_pipeline({"name": "p", "stages": [first, *stages], "settings": settings})
         return self.storage.record_run(RunRequest(pipeline="p")).run_id
@@ -92,6 +94,7 @@ def store(if_exists: str, **more: Any) -> dict[str, Any]:
     return {"name": "store", "blocs": [{"name": "out", "bloc_type": "postgres_exporter", "config": config}], **more}
 
 
+POSTGRES = {"bloc_type": "postgres_exporter"}
 SPLIT = {"name": "split", "blocs": [{"name": "split", "bloc_type": "split_rows", "config": {"rows": 2}}]}
 
 
@@ -168,7 +171,7 @@ def test_of_two_who_replay_the_same_letters_one_gets_them(world: World) -> None:
     ready, outcomes = threading.Barrier(4), list[Any]()
 
     def ask() -> None:
-        with DatabaseStorage(world.settings, catalog=Catalog((BLOCS,))) as storage:
+        with DatabaseStorage(world.settings, catalog=Catalog(BLOCS.split(","))) as storage:
             ready.wait(10)
             try:
                 outcomes.extend(storage.replay(LetterWish(run_id=run_id)))
@@ -298,3 +301,61 @@ def test_everything_is_worked_on_again_from_a_stage_on(world: World) -> None:
     assert world.letters() == [("store", "out", "resolved", 2)]
     with pytest.raises(ReplayError, match=r"is succeeded.*runs replay"):
         world.storage.retry_run(made.run_id)
+
+
+def test_a_run_that_commits_at_its_end_goes_through_when_it_is_tried_again(world: World) -> None:
+    config = {"table_name": "out", "if_exists": "replace"}
+    run_id = world.record(SPLIT, {"name": "store", "blocs": [{"name": "out", **POSTGRES, "config": config}]})
+    assert world.run(run_id) is RunState.FAILED
+    assert world.ids() == []
+    world.put_right()
+    world.storage.retry_run(run_id)
+    assert world.run(run_id) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))
+    assert world.letters() == [("store", "out", "resolved", 2)]
+
+
+def test_what_failed_of_a_run_that_commits_items_only_a_replay_works_on(world: World) -> None:
+    run_id = world.record(SPLIT, store("append"))
+    assert world.run(run_id) is RunState.FAILED
+    world.put_right()
+    world.storage.retry_run(run_id)
+    assert world.run(run_id) is RunState.FAILED
+    assert world.letters() == [("store", "out", "open", 2)]
+    (made,) = world.storage.replay(LetterWish(run_id=run_id))
+    assert world.run(made.run_id) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))
+
+
+def test_a_replay_on_the_line_of_a_cursor_moves_it_not(world: World) -> None:
+    world.loader = {"incremental": {"cursor_field": "id"}}
+    run_id = world.record(SPLIT, store("append"), max_errors="50%")
+    assert world.run(run_id) is RunState.COMPLETED_WITH_ERRORS
+    position = world.query("SELECT position FROM cableway.cursors")
+    world.put_right()
+    (made,) = world.storage.replay(LetterWish(run_id=run_id))
+    assert world.run(made.run_id) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))
+    assert world.query("SELECT position FROM cableway.cursors") == position
+    with pytest.raises(ReplayError, match="keeps a cursor"):
+        world.storage.redo_run(run_id, "store")
+
+
+@pytest.mark.parametrize("limit", [1, 9])
+def test_a_refused_row_enters_its_stage_again(world: World, tmp_path: Path, limit: int) -> None:
+    barrier = tmp_path / "barrier"
+    barrier.touch()
+    config = {"ids": [3, 31], "file": str(barrier)}
+    sieve = {"name": "sieve", "blocs": [{"name": "sieve", "bloc_type": "sieve", "config": config}]}
+    world.put_right()
+    run_id = world.record(sieve, store("append"), max_errors="50%")
+    world.run(run_id)
+    assert world.query("SELECT shape, payload ->> 'day' FROM cableway.dead_letters ORDER BY 2") == [
+        ("row", "2020-01-04"),
+        ("row", "2020-01-04"),
+    ]
+    barrier.unlink()
+    (made,) = world.storage.replay(LetterWish(run_id=run_id, error_type="RowError", limit=limit))
+    assert made.letters == min(limit, 2)
+    assert world.run(made.run_id) is RunState.SUCCEEDED
+    assert len(world.ids()) == ROWS - 2 + min(limit, 2)
