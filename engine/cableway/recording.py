@@ -10,9 +10,11 @@ falls with that, and that one must be READ COMMITTED, record once, and has its l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from cableway.errors import CablewayError, Fault, ParameterError, UnknownPipelineError
@@ -96,10 +98,10 @@ Decision = RecordedRun | NotRun | Refused
 class _Version:
     """What new runs of a pipeline are pinned to."""
 
-    def __init__(self, row: Row) -> None:
-        self.number: int = row["version"]
-        self.settings: Mapping[str, Any] = row["settings"]
-        self._parameters: Mapping[str, Any] = row["parameters"]
+    def __init__(self, number: int, parameters: str, settings: str) -> None:
+        self.number = number
+        self.settings: Mapping[str, Any] = json.loads(settings)
+        self._parameters: Mapping[str, Any] = json.loads(parameters)
         self._definitions: dict[str, ParameterDefinition] | None = None
         self._defaults: dict[str, Any] | None = None
         self.facts = facts_of(self.number, self.settings)
@@ -144,6 +146,9 @@ def facts_of(number: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         "timeout_s": settings.get("timeout_s"),
         "grace_s": settings.get("grace_s", 25.0),
     }
+
+
+_version = lru_cache(maxsize=256)(_Version)  # the same pipelines are asked for again and again
 
 
 def recording(requests: Sequence[RunRequest], settings: DatabaseSettings | None) -> Steps[list[Decision]]:
@@ -245,7 +250,11 @@ def _versions(
     rows = yield Step("active_versions", {"pipelines": [name for name, text in names.items() if name == text]})
     if rows and settings is not None:
         check_number(rows[0]["schema_number"], settings)
-    versions = {row["pipeline"]: _Version(row) for row in rows if not row["archived"]}
+    versions = {
+        row["pipeline"]: _version(row["version"], row["parameters"], row["settings"])
+        for row in rows
+        if not row["archived"]
+    }
     missing = names.keys() - versions.keys()
     if not missing:
         return versions, {}

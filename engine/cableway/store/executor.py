@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from cableway.store.connect import AsyncConnection, Connection
 from cableway.store.faults import CONFLICTS, translate
-from cableway.store.statements import Queries
+from cableway.store.statements import queries_of
 
 if TYPE_CHECKING:
     from cableway.settings import DatabaseSettings
@@ -87,7 +87,7 @@ class Executor:
     def __init__(self, connection: Connection, settings: DatabaseSettings) -> None:
         self.connection = connection
         self.settings = settings
-        self._queries = Queries(settings.schema)
+        self._queries = queries_of(settings.schema)
         self._limits = _limits(settings)
         self._prepares = settings.prepare_threshold is not None
         self._set = _PREPARED if self._prepares else _LIMITS
@@ -141,7 +141,7 @@ class AsyncExecutor:
     def __init__(self, connection: AsyncConnection, settings: DatabaseSettings) -> None:
         self.connection = connection
         self.settings = settings
-        self._queries = Queries(settings.schema)
+        self._queries = queries_of(settings.schema)
         self._limits = _limits(settings)
         self._prepares = settings.prepare_threshold is not None
         self._set = _PREPARED if self._prepares else _LIMITS

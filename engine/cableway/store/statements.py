@@ -40,6 +40,12 @@ class Queries:
         return found
 
 
+@cache
+def queries_of(schema: str) -> Queries:
+    """Those of this schema, for all who ask."""
+    return Queries(schema)
+
+
 def text_of(name: str) -> str:
     """The statement *name* as it stands in its file. Raise `KeyError` where there is none."""
     for file in _files():

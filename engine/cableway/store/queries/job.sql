@@ -2,8 +2,8 @@
 
 -- name: lock_place
 -- Who gives a place to a run that has none counts those who have one, and nobody else does meanwhile.
-SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), hashtext(pipeline) & 127)
-FROM {s}.runs WHERE run_id = %(run_id)s AND NOT has_place
+SELECT FROM {s}.pipelines WHERE name = (SELECT pipeline FROM {s}.runs WHERE run_id = %(run_id)s AND NOT has_place)
+FOR NO KEY UPDATE
 
 -- name: take_place
 -- A place for a run that can be claimed now and has none, where others of its pipeline leave one.

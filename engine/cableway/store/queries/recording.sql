@@ -3,7 +3,8 @@
 -- name: active_versions
 -- What new runs of some pipelines are pinned to.
 SELECT (SELECT max(number) FROM {s}.migrations) AS schema_number, p.name AS pipeline,
-       p.archived_at IS NOT NULL AS archived, v.version, v.run_parameters AS parameters, v.run_settings AS settings
+       p.archived_at IS NOT NULL AS archived, v.version, v.run_parameters::text AS parameters,
+       v.run_settings::text AS settings
 FROM {s}.pipelines AS p
 JOIN {s}.pipeline_versions AS v ON v.pipeline = p.name AND v.version = p.active_version
 WHERE p.name = ANY(%(pipelines)s)
@@ -17,11 +18,9 @@ SELECT name FROM {s}.pipelines WHERE archived_at IS NULL ORDER BY name LIMIT 20
 SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
 
 -- name: lock_overlaps
--- Who decides by what other runs of these pipelines there are comes one after the other. Pipelines share a bounded
--- number of locks, taken in one order, for a server has only so many.
-SELECT pg_advisory_xact_lock(hashtext('cableway.overlap:' || {schema}), bucket)
-FROM (SELECT DISTINCT hashtext(pipeline) & 127 AS bucket FROM unnest(%(pipelines)s::text[]) AS pipeline
-      ORDER BY 1 OFFSET 0) AS buckets
+-- Who decides by what other runs of these pipelines there are comes one after the other, and nobody else waits. Rows are
+-- locked, in one order, since a server has only so many locks of other kinds.
+SELECT FROM {s}.pipelines WHERE name = ANY(%(pipelines)s) ORDER BY name FOR NO KEY UPDATE
 
 -- name: record_plain_runs
 -- The runs that are made of wishes whose policies look at no other runs; the rest have been made before, by these

@@ -30,7 +30,7 @@ from cableway.errors import (
 )
 from cableway.runs import Decision, NotRun, RecordedRun, Refused, record_many_async
 from cableway.settings import DatabaseSettings
-from cableway.store.connect import AsyncConnection, connect_async
+from cableway.store.connect import connect_async
 from cableway.store.executor import AsyncExecutor
 from cableway.store.faults import lacks_tables
 from cableway.store.storable import storable_json, storable_text
@@ -69,7 +69,7 @@ class HookDesk:
             lock_timeout_s=min(settings.lock_timeout_s or deadline_s, deadline_s * 0.8),
         )
         self._deadline_s = deadline_s
-        self._idle: list[AsyncConnection] = []
+        self._idle: list[AsyncExecutor] = []
         self._known: dict[str, tuple[float, Hook | SettingsError | None]] = {}
         self._made: dict[tuple[str, str, str], Hook | SettingsError] = {}
         self._found = Groups(self._find_all)
@@ -86,7 +86,7 @@ class HookDesk:
         if self._tidying is not None:
             await self._tidying
         while self._idle:
-            await self._idle.pop().close()
+            await self._idle.pop().connection.close()
 
     async def flush(self) -> None:
         """Return when nothing waits to be answered or kept."""
@@ -215,21 +215,24 @@ class HookDesk:
     async def _ask_until_answered(self, question: Callable[[AsyncExecutor], Awaitable[_Result]]) -> _Result:
         while True:
             was_idle = bool(self._idle)
-            connection = self._idle.pop() if was_idle else await connect_async(self._settings)
+            executor = self._idle.pop() if was_idle else await self._connected()
             try:
-                answer = await question(AsyncExecutor(connection, self._settings))
+                answer = await question(executor)
             except UnavailableError:
                 # One that broke while it lay idle says nothing about the database; every question may be asked twice.
-                if not (connection.closed and was_idle):
+                if not (executor.connection.closed and was_idle):
                     raise
             else:
-                self._idle.append(connection)
+                self._idle.append(executor)
                 return answer
             finally:
                 # What was given up in the middle is not in a state to be used again.
-                if connection not in self._idle:
+                if executor not in self._idle:
                     with suppress(psycopg.Error):
-                        await connection.close()
+                        await executor.connection.close()
+
+    async def _connected(self) -> AsyncExecutor:
+        return AsyncExecutor(await connect_async(self._settings), self._settings)
 
 
 def _answer(delivery: Delivery, decision: Decision) -> Recorded | Exception:
