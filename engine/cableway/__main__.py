@@ -7,23 +7,26 @@ pipeline.yaml``, which needs no database. Exit codes are those of `cableway.erro
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cableway.running.stopping import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cableway.running.opening import JobRequest
 
+PARTIAL_OK = "--partial-ok"
 USAGE = """\
-usage: python -m cableway RUN_ID
-       python -m cableway run NAME [-p KEY=VALUE ...] [--key KEY]
-       python -m cableway run --file PIPELINE [-p KEY=VALUE ...]
+usage: python -m cableway [--partial-ok] RUN_ID
+       python -m cableway run NAME [-p KEY=VALUE ...] [--key KEY] [--partial-ok]
+       python -m cableway run --file PIPELINE [-p KEY=VALUE ...] [--partial-ok]
        python -m cableway --version | --help
 
 Runs a pipeline once and prints one JSON object as its last line. The database is named by
-DATABASE_URL, or by DATABASE_HOST and its siblings; with --file none is needed.
+DATABASE_URL, or by DATABASE_HOST and its siblings; with --file none is needed. With --partial-ok
+the exit code is 0, and not 3, where items failed and others succeeded.
 """
 
 
@@ -49,19 +52,21 @@ def main(arguments: list[str] | None = None, signals: Signals | None = None) -> 
 
 
 def _request(words: list[str]) -> JobRequest:
-    if not words:
-        raise ValueError("which run? Give a run id, or 'run NAME'")
     from cableway.running.opening import JobRequest
 
-    if words[0] == "run":
-        return _run_request(words[1:], JobRequest)
+    partial_ok = PARTIAL_OK in words
+    words = [word for word in words if word != PARTIAL_OK]
+    if words[:1] == ["run"]:
+        return _run_request(words[1:], partial(JobRequest, partial_ok=partial_ok))
+    if not words:
+        raise ValueError("which run? Give a run id, or 'run NAME'")
     for word in (*words[1:], words[0]):
         if word.startswith("-") or word is not words[0]:
             raise ValueError(f"unknown argument {word!r}")
-    return JobRequest(run_id=words[0])
+    return JobRequest(run_id=words[0], partial_ok=partial_ok)
 
 
-def _run_request(words: list[str], make: type[JobRequest]) -> JobRequest:
+def _run_request(words: list[str], make: Callable[..., JobRequest]) -> JobRequest:
     pipeline: str | None = None
     options: dict[str, str] = {}
     parameters: dict[str, str] = {}

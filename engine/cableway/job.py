@@ -41,7 +41,7 @@ from cableway.running.line import Line
 from cableway.running.opening import JobRequest, Opened, open_run
 from cableway.running.output_folder import make_output_folder
 from cableway.running.readers import Readers
-from cableway.running.report import complain, exit_code_of, final_line, lack_of, problem_of, say, state_of
+from cableway.running.report import complain, exit_code_of, final_line, is_partial, lack_of, problem_of, say, state_of
 from cableway.running.stopping import Signals, Stop
 from cableway.running.threads import run_to_end
 from cableway.running.upkeep import place_of, take_line
@@ -201,7 +201,8 @@ class _Job:
         result = self._recorded(self._result(worked), lost=isinstance(worked.error, LeaseLostError))
         self._last_word.call_off()
         tell(final_line(self._run.run_id, self._lease.attempt, result))
-        return result.exit_code
+        partial = self._opened.partial_ok and is_partial(result.problem, result.profile)
+        return EXIT_OK if partial else result.exit_code
 
     def _lost(self) -> None:
         self._stop.ask(LeaseLostError("the lease could not be renewed in time"))

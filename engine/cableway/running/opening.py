@@ -28,6 +28,8 @@ class JobRequest:
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     excerpt: Excerpt | None = None
     """A part of a pipeline or file to try out; such a run is recorded nowhere."""
+    partial_ok: bool = False
+    """Exit with 0 where items failed and some succeeded."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class Opened:
     another: Callable[[], RunStore]
     run_id: str
     excerpt: Excerpt | None = None
+    partial_ok: bool = False
 
 
 def open_run(request: JobRequest, settings: Settings) -> Opened:
@@ -51,7 +54,7 @@ def open_run(request: JobRequest, settings: Settings) -> Opened:
     database = settings.state_database
     store = PostgresRunStore(database)
     run_id = request.run_id if request.run_id is not None else _recorded(request, store, settings.execution)
-    return Opened(store, lambda: PostgresRunStore(database, patience_s=0), run_id)
+    return Opened(store, lambda: PostgresRunStore(database, patience_s=0), run_id, partial_ok=request.partial_ok)
 
 
 def _recorded(request: JobRequest, store: object, execution: str | None) -> str:
@@ -76,7 +79,7 @@ def _unrecorded(request: JobRequest, settings: Settings) -> Opened:
     store = MemoryRunStore()
     definition = whole if excerpt is None else excerpt.of(whole, catalog)
     run_id = store.add_run(definition, texts=request.parameters, key=request.key)
-    return Opened(store, lambda: store, run_id, excerpt)
+    return Opened(store, lambda: store, run_id, excerpt, partial_ok=request.partial_ok)
 
 
 def _definition(request: JobRequest, settings: Settings, catalog: Catalog) -> PipelineDefinition:

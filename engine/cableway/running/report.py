@@ -15,6 +15,7 @@ from cableway.errors import (
     CablewayError,
     InterruptedRunError,
     ItemError,
+    ItemsFailedError,
     LeaseLostError,
     OverlapError,
     ResourceError,
@@ -118,6 +119,13 @@ def exit_code_of(error: BaseException | None) -> int:
     if error is None:
         return EXIT_OK
     return error.exit_code if isinstance(error, CablewayError) else EXIT_BUG
+
+
+def is_partial(problem: Mapping[str, Any] | None, profile: Mapping[str, Any] | None) -> bool:
+    """Whether an attempt failed of nothing but failed items, while others went through the last stage."""
+    stages: list[Any] = profile["stages"] if profile else []
+    # The outcomes do not say it: what became part of a batch has succeeded, though the batch fails.
+    return _reason(problem) == ItemsFailedError.code and bool(stages) and stages[-1]["given"] > 0
 
 
 def final_line(run_id: str | None, attempt: int, result: RunResult) -> str:

@@ -52,6 +52,9 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
             help="Take a bloc's data from a JSON, JSON Lines or CSV file; may be repeated.",
         ),
     ] = None,
+    partial_ok: Annotated[
+        bool, typer.Option("--partial-ok", help="Exit with 0 where items failed and others succeeded.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log as it comes.")] = False,
     json: Json = False,
 ) -> None:
@@ -78,6 +81,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
         first=first,
         last=last,
         given=given or [],
+        partial_ok=partial_ok,
     )
     raise typer.Exit(runs.run(wish, verbose=verbose, json=json))
 

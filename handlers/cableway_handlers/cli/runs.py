@@ -12,8 +12,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from cableway.errors import EXIT_BUG, UsageError
+from cableway.errors import EXIT_BUG, EXIT_OK, UsageError
 from cableway.running.opening import JobRequest
+from cableway.running.report import is_partial
 from cableway.runs import RunRequest
 from cableway.store.pages import RunFilter, page_of_runs
 from cableway.stored.following import read_held_places, read_links
@@ -46,6 +47,7 @@ class Wish:
     first: str | None
     last: str | None
     given: Sequence[str]
+    partial_ok: bool
 
 
 def run(wish: Wish, *, verbose: bool, json: bool) -> int:
@@ -61,25 +63,29 @@ def run(wish: Wish, *, verbose: bool, json: bool) -> int:
     given = given_data(wish.given)
     part = excerpt(limit=wish.limit, dry_run=wish.dry_run, first=wish.first, last=wish.last, given=given)
     if wish.what is not None and part is None:
-        return _run_recorded(wish.what, texts, wish.key, verbose=verbose, json=json)
+        return _run_recorded(wish, wish.what, texts, verbose=verbose, json=json)
     if wish.key is not None:
         raise UsageError("--key is for runs that are recorded: a file or a part of a pipeline has none")
     if wish.what is not None and _is_id(wish.what):
         raise UsageError("a recorded run is run as it is; a part is tried out of a pipeline, by its name")
-    request = JobRequest(pipeline=wish.what, file=wish.file, parameters=texts, excerpt=part)
+    request = JobRequest(pipeline=wish.what, file=wish.file, parameters=texts, excerpt=part, partial_ok=wish.partial_ok)
     return try_out(request, verbose=verbose, json=json)
 
 
-def _run_recorded(what: str, texts: dict[str, str], key: str | None, *, verbose: bool, json: bool) -> int:
+def _run_recorded(wish: Wish, what: str, texts: dict[str, str], *, verbose: bool, json: bool) -> int:
     with workplace() as place, place.storage() as storage:
         launcher = place.launcher(show_log=verbose)
-        launch = _next_launch(launcher, _launch(storage, what, texts, key))
+        launch = _next_launch(launcher, _launch(storage, what, texts, wish.key))
         code = _run(launcher, launch, quiet=json)
         details = storage.get_run(launch.run_id)
         if json:
             screen.as_json(details)
         else:
             _show_end(details, launcher.log_file(launch), code)
+        if wish.partial_ok and details.run.error is not None:
+            rows = storage.session.rows("profile", run_id=launch.run_id)
+            if rows and is_partial(details.run.error, rows[0]["profile"]):
+                return EXIT_OK
     return code if code is not None else _recorded_code(details)
 
 

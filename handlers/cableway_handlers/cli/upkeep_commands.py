@@ -25,9 +25,10 @@ def prune(
     batch: Annotated[int, typer.Option(metavar="ROWS", min=1, max=10_000, help="Rows in a transaction.")] = 500,
     json: Json = False,
 ) -> None:
-    """Delete old runs with all that hangs on them, ticks, kept deliveries, and versions that nobody needs.
+    """Delete old runs, ticks, kept deliveries and unneeded versions.
 
-    Open runs stay, and so do cursors, the active versions, and runs with dead letters that are not resolved.
+    With a run goes all that hangs on it. Open runs stay, and so do cursors, the active versions, and runs with dead
+    letters that are not resolved.
 
     Example: cableway prune --older-than 30d --dry-run
     """

@@ -83,6 +83,19 @@ def test_only_a_run_is_explained(cableway: Command) -> None:
     assert "no run" in cableway.err
 
 
+def test_items_that_failed_are_no_failure_where_nobody_minds(asking: Command) -> None:
+    Path("many.csv").write_text("a\n1\n2\n")
+    Path("asking.yaml").write_text(
+        ASKING.format(workers=1, usual_s=0).replace("waiting:ask", "waiting:even").replace("usual_s: 0", "")
+    )
+    assert asking("apply", "asking.yaml") == 0, asking.err
+    assert asking("run", "--file", "asking.yaml") == 3
+    assert asking("run", "--file", "asking.yaml", "--partial-ok") == 0
+    assert asking.json("run", "asking", "--partial-ok")["run"]["exit_code"] == 3
+    Path("many.csv").write_text("a\n1\n")
+    assert asking("run", "--file", "asking.yaml", "--partial-ok") == 3
+
+
 def recorded(parameters: dict[str, str]) -> str:
     with DatabaseStorage.from_settings(get_settings()) as storage:
         return record_run(storage.session, RunRequest(pipeline="tiny", texts=parameters)).run_id

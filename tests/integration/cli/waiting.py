@@ -11,3 +11,10 @@ async def ask(rows: Any, usual_s: float) -> Any:
     number = rows["a"][0].as_py()
     await asyncio.sleep(usual_s * 3 if number % 4 == 0 else usual_s)
     return rows
+
+
+def even(rows: Any) -> Any:
+    """The rows, where their number is even; else it fails."""
+    if rows["a"][0].as_py() % 2:
+        raise ValueError("odd")
+    return rows

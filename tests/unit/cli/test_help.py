@@ -34,7 +34,7 @@ def test_help_shows_an_example(names: tuple[str, ...], capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert f"Usage: cableway {' '.join(names)}" in shown
     assert f"Example: cableway {' '.join(names)}" in shown
-    assert "--json" in shown or names in {("serve",), ("scheduler",)}
+    assert "--json" in shown or names in {("serve",), ("scheduler",), ("runs", "logs")}
 
 
 def test_the_commands_are_told_in_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:

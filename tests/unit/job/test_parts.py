@@ -335,7 +335,7 @@ def test_a_wrong_command_line_is_2_and_says_what_is_wrong(words: list[str], mess
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["run", "--help"]])
 def test_help_is_no_error(words: list[str], capsys: Capture) -> None:
     assert __main__.main(words) == 0
-    assert capsys.readouterr().out.startswith("usage: python -m cableway RUN_ID")
+    assert capsys.readouterr().out.startswith("usage: python -m cableway [--partial-ok] RUN_ID")
 
 
 def test_the_version_is_the_packages(capsys: Capture) -> None:
@@ -355,7 +355,8 @@ def test_a_command_line_becomes_a_request(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("cableway.job.run_job", run_job)
     assert __main__.main(["run", "flights", "-p", "day=a=b", "--param=n=1", "--key=k"]) == 0
     assert __main__.main(["run", "--file=p.yaml"]) == 0
-    assert __main__.main(["0198"]) == 0
+    assert __main__.main(["--partial-ok", "0198"]) == 0
     named, file, by_id = asked
+    assert [request.partial_ok for request in asked] == [False, False, True]
     assert (named.pipeline, named.key, named.parameters) == ("flights", "k", {"day": "a=b", "n": "1"})
     assert (file.file, file.pipeline, by_id.run_id) == ("p.yaml", None, "0198")
