@@ -55,12 +55,12 @@ def record_run(sender: Sender, request: RunRequest) -> RecordedRun:
     Raise `UnknownPipelineError`, `ParameterError`, or `OverlapError` where the pipeline's policy wants no
     further run now: then nothing is recorded.
     """
-    return _the_run(record_many(sender, [request]), request)
+    return the_run(record_many(sender, [request]), request)
 
 
 async def record_run_async(executor: AsyncExecutor, request: RunRequest) -> RecordedRun:
     """The same for a program with an event loop."""
-    return _the_run(await record_many_async(executor, [request]), request)
+    return the_run(await record_many_async(executor, [request]), request)
 
 
 def cancel_run(sender: Sender, run_id: str, *, by: str | None = None) -> RunState:
@@ -94,7 +94,8 @@ def _cancelling(run_id: str, by: str | None) -> Steps[RunState]:
     return RunState(rows[0]["state"])
 
 
-def _the_run(decisions: Sequence[Decision], request: RunRequest) -> RecordedRun:
+def the_run(decisions: Sequence[Decision], request: RunRequest) -> RecordedRun:
+    """The only one of *decisions*, which is on *request*. Raise as `record_run`."""
     match decisions[0]:
         case RecordedRun() as run:
             return run

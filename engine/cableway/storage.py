@@ -19,6 +19,7 @@ from cableway.catalog import Catalog
 from cableway.definition import PipelineDefinition
 from cableway.definitions.difference import Change, differences
 from cableway.errors import CablewayError, UnknownNameError
+from cableway.partitions import RecordedParts, recording_parts
 from cableway.replays import LetterWish, Replayed, redo, replay, retry
 from cableway.runs import RecordedRun, RunRequest, cancel_run, record_run
 from cableway.settings import DatabaseSettings, Settings
@@ -452,6 +453,14 @@ class DatabaseStorage:
     def record_run(self, request: RunRequest) -> RecordedRun:
         """As `cableway.runs.record_run`."""
         return record_run(self.session, request)
+
+    def record_parts(self, request: RunRequest, parts: int) -> RecordedParts:
+        """Record a run whose source is shared out among so many *parts*, each a run of its own.
+
+        As `cableway.partitions.recording_parts`.
+        """
+        with self.session.transaction():
+            return self.session.drive(recording_parts(request, parts, self.session.settings))
 
     def list_runs(
         self, *, pipeline: str | None = None, state: RunState | None = None, limit: int = 20

@@ -133,8 +133,7 @@ class CsvLoaderBloc(FileLoaderBloc):
     def _found_types(self, parser: CsvParser) -> dict[str, Any]:
         """Those of the first file hold for all: found there even where reading begins further on."""
         if self._types is None:
-            first = self.parts.parts[0]
-            with self.parts.file(first) as opened:
+            with self.parts.file(self.first_part) as opened:
                 found = self._parser(self.view(opened.stream))
                 self._types = found.found_types()
                 self._names = list(self._types)

@@ -75,6 +75,7 @@ class FileLoaderBloc(LoaderBloc):
         self._parts: FileParts | None = None
         self._start = _Place(0, 0, 0)
         self._wanted: str | None = None
+        self._first: Part | None = None
         self._incremental = incremental_of(config)
         self._watermark: Watermark | None = None
         self._lock = threading.Lock()
@@ -142,10 +143,28 @@ class FileLoaderBloc(LoaderBloc):
             plan |= first_plan(self._incremental, state)
         return plan
 
+    @classmethod
+    def divides(cls, config: Any) -> bool:
+        """File by file, with ``batch_size``."""
+        return config.batch_size is not None
+
+    def shares(self, context: RunContext, parts: int) -> list[JsonObject]:
+        """Whole files, shared out by size; all go by the types and columns of the first one."""
+        files = self.parts.parts
+        sizes, chosen = [0] * parts, [list[int]() for _ in range(parts)]
+        for number in sorted(range(len(files)), key=lambda number: -files[number].size):
+            least = sizes.index(min(sizes))
+            sizes[least] += files[number].size
+            chosen[least].append(number)
+        first = files[0].as_json() if files else None
+        return [{"files": [files[number].as_json() for number in sorted(share)], "first": first} for share in chosen]
+
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """Load the files that *plan* lists. Raise `SourceChangedError` where one has changed."""
         if "files" in plan:
             self.parts.fix(plan["files"])
+        if plan.get("first") is not None:
+            self._first = Part(**plan["first"])
         if self._incremental is not None:
             self._watermark = Watermark(self._incremental, plan, reached)
 
@@ -180,6 +199,11 @@ class FileLoaderBloc(LoaderBloc):
         if self._parts is None:
             self._parts = FileParts(self.config.file_path, self._root, self.view)
         return self._parts
+
+    @property
+    def first_part(self) -> Part:
+        """The one whose types and columns hold for all: of a run in parts that of the whole run."""
+        return self._first or self.parts.parts[0]
 
     def _part(self, number: int) -> Part:
         parts = self.parts.parts

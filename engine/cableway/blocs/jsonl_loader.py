@@ -86,8 +86,7 @@ class JsonlLoaderBloc(FileLoaderBloc):
         """Those of the first file hold for all: found there even where reading begins further on."""
         if self._types is None:
             self._types = self._stated_types()
-            first = self.parts.parts[0]
-            with self.parts.file(first) as opened:
+            with self.parts.file(self.first_part) as opened:
                 head = read_fully(opened.stream, BLOCK_BYTES)
             whole_lines = head if len(head) < BLOCK_BYTES else head[: head.rfind(b"\n") + 1]
             for cut in Cutter(Joined(whole_lines, _NOTHING), _LINES).cuts(None):

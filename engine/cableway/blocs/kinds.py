@@ -11,7 +11,7 @@ Methods may be sync or async. A sync bloc runs in a thread unless its stage says
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -207,6 +207,18 @@ class LoaderBloc(Bloc):
         *state* is what `reached` gave at the end of the last lap; empty at first, and where no cursor is kept.
         """
         return {}
+
+    @classmethod
+    def divides(cls, config: Any) -> bool:  # noqa: ARG003 - for those who extend it
+        """Whether what is loaded with *config* can be shared out among parts of a run: then `shares` does it."""
+        return False
+
+    def shares(self, context: RunContext, parts: int) -> Sequence[JsonObject]:
+        """A plan for each of so many *parts*, in place of one by `plan`: together they are what one run would load.
+
+        Called after `open`, in the first part that begins; stored, and given to `follow` in each part.
+        """
+        raise NotImplementedError
 
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """Load what *plan* says. Raise `SourceChangedError` where the source is no longer what it was then.

@@ -78,6 +78,7 @@ class PostgresLoaderBloc(LoaderBloc):
         self._as_csv = False
         self._upper: Key | None = None
         self._planned = False
+        self._lower: Key | None = None
         self._start: Key | None = None
         self._known: list[Range] = []
         self._watermark: Watermark | None = None
@@ -137,12 +138,24 @@ class PostgresLoaderBloc(LoaderBloc):
             plan["upper"] = None if upper is None else list(upper)
         return plan
 
+    @classmethod
+    def divides(cls, config: PostgresLoaderConfig) -> bool:
+        """By ranges of the ``key``."""
+        return cls.repeats(config)
+
+    def shares(self, context: RunContext, parts: int) -> list[JsonObject]:
+        """Ranges of the key with as many rows in each."""
+        with self._reader() as reader:
+            ends = [*map(list, reader.ends(parts)), *[None] * parts][:parts]
+        return [{"lower": lower, "upper": upper} for lower, upper in zip([None, *ends], ends, strict=False)]
+
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """Read up to the key that was the highest when the lap began."""
         if self._incremental is not None:
             self._watermark = Watermark(self._incremental, plan, reached)
         if "upper" in plan:
-            upper = plan["upper"]
+            upper, lower = plan["upper"], plan.get("lower")
+            self._lower = None if lower is None else tuple(lower)
             self._upper, self._planned = (None if upper is None else tuple(upper)), True
 
     def recut(self, positions: Iterable[str]) -> None:
@@ -191,7 +204,7 @@ class PostgresLoaderBloc(LoaderBloc):
             return
         with self._reader() as reader:
             known = list(from_start(reader.in_order(self._known), self._start))
-            for stretch in stretches(known, self._start, self._upper):
+            for stretch in stretches(known, self._start or self._lower, self._upper):
                 if stretch.whole:
                     yield stretch.range.position, self._new(reader.whole(stretch.range))
                     continue

@@ -33,6 +33,10 @@ _TYPES = SQL(
     "FROM pg_type WHERE oid = ANY(%s)"
 )
 _LAST = SQL("SELECT {} FROM ({}) AS rows ORDER BY {} LIMIT 1")
+_ENDS = SQL(
+    "SELECT DISTINCT ON (share) {} FROM (SELECT {}, ntile({}) OVER (ORDER BY {}) AS share FROM ({}) AS rows) AS shared "
+    "ORDER BY share, {}"
+)
 _KEYLESS = SQL("SELECT EXISTS (SELECT FROM ({}) AS rows WHERE {}) AS found")
 _COLLATION = SQL("SELECT pg_collation_for({}) AS name FROM ({}) AS rows LIMIT 1")
 _SORTED = SQL("SELECT place FROM unnest({}) WITH ORDINALITY AS known ({}, place) ORDER BY {}")
@@ -109,6 +113,22 @@ class Reader:
         order = SQL(", ").join(SQL("{} DESC").format(name) for name in self._key)
         row = self._connection.execute(_LAST.format(texts, self._bounded, order)).fetchone()
         return None if row is None else tuple(row.values())
+
+    def ends(self, parts: int) -> list[Key]:
+        """The last keys of so many ranges with as many rows in each; where there are fewer rows, of as many ranges."""
+        if self.last_key() is None:
+            return []
+        names = [Identifier(f"k{number}") for number in range(len(self._key))]
+        statement = _ENDS.format(
+            # By other names, for else they would be what is sorted by.
+            SQL(", ").join(SQL("{}::text AS {}").format(name, Identifier(f"t{n}")) for n, name in enumerate(names)),
+            SQL(", ").join(SQL("{} AS {}").format(*pair) for pair in zip(self._key, names, strict=True)),
+            Literal(parts),
+            SQL(", ").join(self._key),
+            self._bounded,
+            SQL(", ").join(SQL("{} DESC").format(name) for name in names),
+        )
+        return [tuple(row.values()) for row in self._connection.execute(statement).fetchall()]
 
     def in_order(self, ranges: Iterable[Range]) -> list[Range]:
         """*ranges* with the lowest first, by the order of the database."""

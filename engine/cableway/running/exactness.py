@@ -21,6 +21,8 @@ class Exactness:
 
     source: LoaderBloc | None
     """The loader of the first stage that makes the stream or, where none does, one that keeps a cursor."""
+    loaders: int
+    """How many make the stream."""
     commits: Mapping[str, Commits | None]
     """When what an exporter writes counts, by bloc, in this pipeline."""
     by_item: Mapping[str, int]
@@ -68,6 +70,7 @@ class Exactness:
         gathers = any(stage.gather for stage in definition.stages)
         return cls(
             source=source,
+            loaders=len(loaders),
             commits=commits,
             by_item=by_item,
             whole_run=whole_run,

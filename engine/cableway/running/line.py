@@ -9,7 +9,7 @@ says that the lap is over, and ``run_id`` whose work it was.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ class Line:
     fingerprint: JsonObject = field(default_factory=dict[str, Any])
     reached: JsonObject = field(default_factory=dict[str, Any])
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    share: Callable[[RunContext], JsonObject] | None = None
+    """Of a part: what gives its share of the run's plan."""
     over: bool = False
     """The lap is complete, and was this run's: there is nothing left to load."""
 
@@ -84,7 +86,8 @@ class Line:
         """Have the loader fix what a lap fixes. Returns the cursor to be stored first, where there is one."""
         if self.plan is not None:
             return None
-        self.plan = dict(self.loader.plan(context, self.state))
+        plan = self.loader.plan(context, self.state) if self.share is None else self.share(context)
+        self.plan = dict(plan)
         return self.cursor(Mark(None, {})) if self.plan else None
 
     def take_up(self, read: Collection[str] = (), *, from_start: bool) -> None:

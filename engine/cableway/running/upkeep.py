@@ -17,6 +17,7 @@ from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc
 from cableway.errors import CablewayError, DefinitionError, RunTimeoutError, SourceError
 from cableway.running.cursor import Completion, CursorKeeper, Mark
 from cableway.running.line import Line
+from cableway.running.parts import refuse_parts, share_of
 from cableway.running.recovery import Recovered, sources_of
 from cableway.running.report import full_words_of, lack_of
 from cableway.running.threads import in_thread
@@ -42,15 +43,19 @@ def take_line(
     """The line of *run*, and the lap that it is to work on where its source is one to be kept.
 
     The line of a cursor is waited for while another run holds it. Raise *stop*'s reason, or `RunTimeoutError`,
-    when that comes first.
+    when that comes first, and `DefinitionError` for a part of what cannot be done in parts.
     """
     loader = exactness.source
+    if run.part is not None:
+        refuse_parts(exactness)
     if run.replay is not None:
         return run.line, _replayed_line(exactness, run) if run.replay.whole else None
     if loader is None or not (exactness.kept or loader.repeats(loader.config)):
         return run.line, None
     if not exactness.kept:
-        return run.line, Line.at(run.cursor, run.run_id, loader, kept=False)
+        line = Line.at(run.cursor, run.run_id, loader, kept=False)
+        line.share = None if run.part is None else partial(share_of, loader, run.part, store, lease)
+        return run.line, line
     until = math.inf if run.time_left_s is None else time.monotonic() + run.time_left_s
     while isinstance(taken := store.take_line(lease, loader.name), Held):
         if stop.reason is not None:
@@ -161,7 +166,8 @@ class Upkeep:
             assembly.gate.recovered = recovered = Recovered(keys, exactness.batch_stages, finishes=finishes, dead=dead)
             for number, cutter in assembly.cutters.items():
                 cutter.known = recovered.cuts(number)
-        elif not exactness.resumable:  # all is worked on again, and what failed may go through now
+        elif not exactness.resumable and all(end is None for end in ended.values()):
+            # All is worked on again, and what failed may go through now.
             await in_thread(partial(self._store.take_letters, self._lease, own=True))
         return ended
 

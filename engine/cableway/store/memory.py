@@ -184,6 +184,12 @@ class MemoryRunStore:
             run.line = line
             return TakenLine(line=line, cursor=self.cursors.get(line, {}))
 
+    def take_share(self, lease: Lease, shares: Sequence[JsonObject] | None = None) -> JsonObject | None:
+        """As `RunStore.take_share`. No run here is a part, so that there is one share, and it is what is planned."""
+        with self._lock:
+            self._held(lease)
+        return None if shares is None else shares[0]
+
     def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
         """As `RunStore.dead_units`."""
         with self._lock:

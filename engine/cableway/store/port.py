@@ -58,6 +58,15 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartOf:
+    """Which share of another run's work a run does."""
+
+    number: int
+    """From 1 on."""
+    parts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A run with the version that it is pinned to. ``document`` is the normalised definition."""
 
@@ -80,6 +89,7 @@ class RunRecord:
     trace_id: str | None = None
     cursor: JsonObject | None = None
     replay: Replay | None = None
+    part: PartOf | None = None
     time_left_s: float | None = None
     """Seconds until its timeout, which counts from its first attempt on."""
 
@@ -282,6 +292,13 @@ class RunStore(Protocol):
         """Put the run on the line of its pipeline's *loader*, which is made where there is none.
 
         `Held` while another run with a live lease is on it.
+        """
+        ...
+
+    def take_share(self, lease: Lease, shares: Sequence[JsonObject] | None = None) -> JsonObject | None:
+        """What the run, a part, is to load; None: that is not planned yet.
+
+        *shares* are a plan for all parts. It is kept for them unless another part was before with its own.
         """
         ...
 

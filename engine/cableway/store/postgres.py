@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from cableway.definition import JsonObject
-from cableway.errors import LeaseLostError, UnknownNameError, UnknownRunError
+from cableway.errors import LeaseLostError, UnknownNameError, UnknownRunError, UsageError
 from cableway.settings import DatabaseSettings
 from cableway.store.executor import Row, Step
 from cableway.store.ids import is_id
@@ -27,6 +27,7 @@ from cableway.store.port import (
     Full,
     Held,
     Lease,
+    PartOf,
     Replay,
     ReplayedItem,
     RunRecord,
@@ -119,6 +120,13 @@ class PostgresRunStore:
             return Held(expires_in_s=row["busy_s"])
         return TakenLine(line=row["line"], cursor=row["cursor"])
 
+    def take_share(self, lease: Lease, shares: Sequence[JsonObject] | None = None) -> JsonObject | None:
+        """As `RunStore.take_share`."""
+        share: JsonObject | None = self._write(
+            "take_share", lease, shares=None if shares is None else storable_json(list(shares))
+        )["share"]
+        return share
+
     def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
         """As `RunStore.dead_units`."""
         rows = self.session.rows("dead_units", run_id=lease.run_id, token=lease.token, prefix=prefix)
@@ -150,9 +158,12 @@ class PostgresRunStore:
             self._write("add_spans", lease, spans=rows, bound=self._spans_per_run)
 
     def finish(self, lease: Lease, result: RunResult) -> None:
-        """As `RunStore.finish`: run, attempt and stages change together or not at all."""
+        """As `RunStore.finish`: run, attempt and stages change together or not at all.
+
+        With the last part of a run that run has ended too; where this is cut short, a sweep sees to it.
+        """
         stages = [{"position": position, **asdict(stage)} for position, stage in enumerate(result.stages)]
-        self._write(
+        written = self._write(
             "finish",
             lease,
             state=result.state.value,
@@ -168,6 +179,8 @@ class PostgresRunStore:
             stages=storable_json(stages),
             profile=None if result.profile is None else storable_json(result.profile),
         )
+        if written["is_part"]:
+            self.session.rows("close_wholes", run_id=lease.run_id)
 
     def close(self) -> None:
         """As `RunStore.close`; a later call connects again."""
@@ -202,6 +215,8 @@ class PostgresRunStore:
         check_number(row["schema_number"], self._settings)
         if not row["known"]:
             raise self._unknown(run_id)
+        if row["parts"] is not None:
+            raise UsageError(f"run {run_id} is worked on in {row['parts']} parts: run those, each by its own id")
         state = RunState(row["state"])
         if state in {RunState.RUNNING, RunState.CANCELLING}:
             return Held(expires_in_s=row["expires_in_s"])
@@ -248,5 +263,6 @@ def _run_record(run_id: str, row: Row) -> RunRecord:
         trace_id=row["trace_id"],
         cursor=row["cursor"],
         replay=replay,
+        part=None if row["part"] is None else PartOf(number=row["part"], parts=row["parts"]),
         time_left_s=row["time_left_s"],
     )

@@ -99,6 +99,7 @@ class Sweep:
         self._record_launches(swept)
         if whole:
             self._reap(swept)
+            self.session.rows("close_wholes", run_id=None)
             self._stop(swept)
         self._launch()
         return swept

@@ -1,0 +1,227 @@
+"""Runs in parts: their shares together are one run's, whoever dies on the way, and the whole ends once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cableway.errors import UsageError
+from cableway.job import JobRequest, run_job
+from cableway.partitions import RecordedParts
+from cableway.runs import RunRequest, cancel_run
+from cableway.settings import DatabaseSettings
+from cableway.storage import DatabaseStorage
+from cableway.store.port import Claimed, RunResult, RunState
+from cableway.store.postgres import PostgresRunStore
+from cableway.store.reading import RunRow
+from tests.integration.job.process import environment, job
+
+KILLED = -9
+FILES = {"a": range(40), "b": range(40, 45), "c": range(45, 60), "d": range(60, 61)}
+FROM_FILES: dict[str, Any] = {"bloc_type": "csv_loader", "config": {"file_path": "rows/*.csv", "batch_size": 4}}
+FROM_TABLE: dict[str, Any] = {
+    "bloc_type": "postgres_loader",
+    "config": {"table_name": "source", "batch_size": 7, "key": ["k", "n"]},
+}
+GATHER: dict[str, Any] = {
+    "name": "all",
+    "gather": True,
+    "blocs": [{"name": "one", "bloc_type": "sql", "config": {"query": "SELECT * FROM rows"}}],
+}
+APPEND = {"table_name": "target", "if_exists": "append"}
+
+
+class World:
+    """A state database that holds source and target as well, and a folder of files."""
+
+    def __init__(self, settings: DatabaseSettings, folder: Path) -> None:
+        assert settings.url is not None
+        self.settings = settings
+        self.url = settings.url
+        self.folder = folder
+
+    def record(
+        self, load: dict[str, Any], store: dict[str, Any] = APPEND, parts: int = 3, **more: Any
+    ) -> RecordedParts:
+        document = {
+            "name": "p",
+            "stages": [
+                {"name": "load", "blocs": [{"name": "rows", **load}]},
+                *more.pop("between", []),
+                {"name": "store", "blocs": [{"name": "out", "bloc_type": "postgres_exporter", "config": store}]},
+            ],
+            "settings": {"attempts": 5, "lease_ttl_s": 60, "concurrency": 3},
+        }
+        with DatabaseStorage(self.settings) as storage:
+            storage.save_pipeline(document)
+            return storage.record_parts(RunRequest(pipeline="p", **more), parts)
+
+    def attempt(self, run_id: str) -> int:
+        """The exit code of an attempt in this process."""
+        return run_job(JobRequest(run_id=run_id), self.variables)
+
+    def kill(self, run_id: str, failpoint: str) -> None:
+        """Let an attempt die at a place, and its lease run out."""
+        variables = {**self.variables, "CABLEWAY_FAILPOINT": f"{failpoint}:kill:1", "CABLEWAY_TESTING": "1"}
+        assert job(run_id, env=environment(None, **variables)).code == KILLED
+        self.query("UPDATE cableway.runs SET lease_expires_at = now() WHERE state = 'running' AND part IS NOT NULL")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": self.url,
+            "CABLEWAY_FILE_ROOT": str(self.folder),
+            "CABLEWAY_CHECKPOINT_S": "0.02",
+            "CABLEWAY_LOCAL_SPANS": "0",
+        }
+
+    def query(self, text: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            cursor = connection.execute(text.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def run(self, run_id: str) -> RunRow:
+        with DatabaseStorage(self.settings) as storage:
+            return storage.get_run(run_id).run
+
+
+@pytest.fixture
+def world(state: DatabaseSettings, tmp_path: Path) -> World:
+    world = World(state, tmp_path)
+    (tmp_path / "rows").mkdir()
+    for name, numbers in FILES.items():
+        text = "n,t\n" + "".join(f"{n},{'' if name == 'b' else n}\n" for n in numbers)
+        (tmp_path / "rows" / f"{name}.csv").write_text(text)
+    world.query("CREATE TABLE source AS SELECT n % 3 AS k, n, n::text AS t FROM generate_series(0, 60) AS n")
+    return world
+
+
+@pytest.mark.promise("P17")
+@pytest.mark.parametrize("load", [FROM_FILES, FROM_TABLE], ids=["files", "table"])
+@pytest.mark.parametrize("kill", ["after_commit", "planned"])
+def test_parts_load_what_one_run_does_though_one_is_killed(world: World, load: dict[str, Any], kill: str) -> None:
+    recorded = world.record(load)
+    first, *others = recorded.parts
+    assert world.run(recorded.run_id).state == "running"
+    world.kill(first, kill)
+    for part in others:
+        assert world.attempt(part) == 0
+        assert world.run(recorded.run_id).ended_at is None
+    assert world.attempt(first) == 0
+    assert world.query("SELECT n FROM target ORDER BY n") == [(n,) for n in range(61)]
+    whole = world.run(recorded.run_id)
+    assert (whole.state, whole.exit_code, whole.attempt) == ("succeeded", 0, 0)
+    emitted = world.query(
+        f"SELECT sum((counts ->> 'emitted')::int) FROM cableway.runs WHERE parent_run_id = '{whole.run_id}'"
+    )
+    assert (whole.counts or {})["emitted"] == emitted[0][0]
+    assert whole.ended_at == world.run(first).ended_at
+
+
+def test_more_parts_than_there_is_to_share_out(world: World) -> None:
+    world.query("DELETE FROM source WHERE n > 1")
+    recorded = world.record(FROM_TABLE, parts=3)
+    assert [world.attempt(part) for part in recorded.parts] == [0, 0, 0]
+    assert world.query("SELECT n FROM target ORDER BY n") == [(0,), (1,)]
+    assert world.run(recorded.run_id).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("load", "store", "between", "reason"),
+    [
+        (FROM_FILES, {"table_name": "target"}, [], "commits a run as a whole"),
+        (FROM_FILES, {**APPEND, "if_exists": "swap"}, [], "commits a run as a whole"),
+        (FROM_FILES, {**APPEND, "if_exists": "fail"}, [], "commits a run as a whole"),
+        ({**FROM_FILES, "config": {"file_path": "rows/*.csv"}}, APPEND, [], "batch_size"),
+        (
+            {**FROM_FILES, "config": {**FROM_FILES["config"], "incremental": {"cursor_field": "n"}}},
+            APPEND,
+            [],
+            "keeps a cursor",
+        ),
+        (
+            FROM_FILES,
+            APPEND,
+            [GATHER],
+            "gathers",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_in_parts_is_refused_before_anything(
+    world: World, capsys: pytest.CaptureFixture[str], load: Any, store: Any, between: Any, reason: str
+) -> None:
+    world.query("CREATE TABLE target (n int, t text); INSERT INTO target VALUES (7, 'old')")
+    recorded = world.record(load, store, between=between, parts=2)
+    assert world.attempt(recorded.parts[0]) == 78
+    assert reason in capsys.readouterr().err
+    assert world.query("SELECT n FROM target") == [(7,)]
+    with DatabaseStorage(world.settings) as storage:
+        cancel_run(storage.session, recorded.parts[1])
+        storage.session.rows("close_wholes", run_id=None)
+    assert world.run(recorded.run_id).state == "failed"
+
+
+def test_the_whole_is_worked_on_by_nobody_and_its_key_makes_it_once(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = world.record(FROM_FILES, key="today")
+    with DatabaseStorage(world.settings) as storage:
+        again = storage.record_parts(RunRequest(pipeline="p", key="today"), 3)
+        assert (again.run_id, again.parts, again.created) == (recorded.run_id, list(recorded.parts), False)
+        for number in (1, 1001):
+            with pytest.raises(UsageError, match="parts"):
+                storage.record_parts(RunRequest(pipeline="p"), number)
+        taken = storage.session.rows("take_launches", max_launching=10)
+        assert {row["run_id"] for row in taken} == set(recorded.parts)
+    assert world.attempt(recorded.run_id) == 2
+    assert "in 3 parts" in capsys.readouterr().err
+
+
+@pytest.fixture
+def stores(world: World) -> Iterator[list[PostgresRunStore]]:
+    made = [PostgresRunStore(world.settings) for _ in range(6)]
+    yield made
+    for store in made:
+        store.close()
+
+
+def test_parts_that_end_at_once_end_the_whole_once(world: World, stores: list[PostgresRunStore]) -> None:
+    recorded = world.record(FROM_FILES, parts=6)
+    world.query("UPDATE cableway.runs SET has_place = true WHERE part IS NOT NULL")
+    together = threading.Barrier(6)
+    plans: list[Any] = []
+
+    def end(number: int) -> None:
+        store = stores[number]
+        claim = store.claim(recorded.parts[number])
+        assert isinstance(claim, Claimed)
+        together.wait(10)
+        plans.append(store.take_share(claim.lease, [{"by": number, "for": each} for each in range(6)]))
+        state = RunState.COMPLETED_WITH_ERRORS if number == 2 else RunState.SUCCEEDED
+        result = RunResult(state=state, exit_code=0, counts={"emitted": 1}, rows_in=2, rows_out=3)
+        together.wait(10)
+        store.finish(claim.lease, result)
+
+    threads = [threading.Thread(target=end, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len({plan["by"] for plan in plans}) == 1
+    assert sorted(plan["for"] for plan in plans) == list(range(6))
+    whole = world.run(recorded.run_id)
+    assert (whole.state, whole.rows_in, whole.rows_out) == ("completed_with_errors", 12, 18)
+    assert whole.counts == {"emitted": 6}
+
+
+def test_a_whole_whose_parts_are_cancelled_has_ended(world: World) -> None:
+    recorded = world.record(FROM_FILES, parts=2)
+    with closing(PostgresRunStore(world.settings)) as store:
+        assert cancel_run(store.session, recorded.run_id) == "cancelled"
+    assert [world.run(part).state for part in recorded.parts] == ["cancelled", "cancelled"]
