@@ -151,7 +151,7 @@ def _claim(
 class _Job:
     """A claimed run on its way to its record."""
 
-    def __init__(  # noqa: PLR0913 - what a job is made of
+    def __init__(
         self,
         opened: Opened,
         claim: Claimed,

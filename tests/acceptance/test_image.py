@@ -94,6 +94,7 @@ def run(image: str, *arguments: str, options: tuple[str, ...] = ("--network", "n
     return podman("run", "--rm", *STRICT, *options, *given, image, *arguments)
 
 
+@pytest.mark.fault("H5")
 @pytest.mark.parametrize("way", ["over_socket", "over_port"])
 def test_a_recorded_run_is_run_as_anybody_with_nothing_to_write_but_tmp(
     image: str, way: str, request: pytest.FixtureRequest
@@ -142,6 +143,8 @@ def test_it_explains_itself_and_refuses_a_wrong_command_line(image: str) -> None
     assert run(image).returncode == 2
 
 
+@pytest.mark.promise("P16")
+@pytest.mark.fault("B8")
 def test_told_to_stop_as_process_1_it_says_that_it_was_interrupted(
     image: str, over_socket: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,7 @@ class HangOnLoop(Hang):
     bloc_type = "hang_on_loop"
 
     async def transform(self, context: RunContext) -> Any:
-        Path(self.config.begun).touch()
+        Path(self.config.begun).touch()  # noqa: ASYNC240 - a moment
         for _ in range(100):
             try:
                 await asyncio.sleep(LONG_S)
@@ -54,7 +54,7 @@ class HoldLoop(Hang):
     bloc_type = "hold_loop"
 
     async def transform(self, context: RunContext) -> Any:
-        Path(self.config.begun).touch()
+        Path(self.config.begun).touch()  # noqa: ASYNC240 - a moment
         time.sleep(LONG_S)  # noqa: ASYNC251 - as bad handlers do
 
 
@@ -117,3 +117,15 @@ class Enlarge(TransformerBloc):
 
     def transform(self, context: RunContext) -> Any:
         return "x" * (4 << 20)
+
+
+class SpinUntilFile(WaitForFile):
+    """Needs a processor all the time."""
+
+    bloc_type = "spin_until_file"
+
+    def transform(self, context: RunContext) -> Any:
+        go = Path(self.config.path)
+        while not go.exists():
+            sum(range(10_000))
+        return context.input()

@@ -68,7 +68,7 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def runs(stored: State, condition: str) -> bool:
-    return bool(query(stored.url, f"SELECT 1 FROM cableway.runs WHERE {condition}"))  # noqa: S608 - the test's own
+    return bool(query(stored.url, f"SELECT 1 FROM cableway.runs WHERE {condition}"))
 
 
 def is_stopped(pid: int) -> bool:

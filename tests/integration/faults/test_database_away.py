@@ -22,7 +22,6 @@ from tests.integration.job.process import State
 from tests.unit.job.running import bloc, stage
 
 
-
 def through(stored: State, proxy: FaultProxy, **options: object) -> str:
     """The state database as seen through *proxy*."""
     return proxy.conninfo(str(conninfo_to_dict(stored.url)["dbname"]), connect_timeout=2, **options)
@@ -163,7 +162,11 @@ def test_a_server_whose_disk_is_full_for_a_while_is_waited_for(stored: State, pr
         "CREATE TRIGGER full_disk BEFORE INSERT ON cableway.run_stages EXECUTE FUNCTION full_disk()",
     )
     process = processes.start(run_id, stored.url, LOG_LEVEL="DEBUG")
-    until(lambda: query(stored.url, "SELECT 1 FROM pg_stat_database WHERE datname = current_database() AND xact_rollback > 0"))
+    until(
+        lambda: query(
+            stored.url, "SELECT 1 FROM pg_stat_database WHERE datname = current_database() AND xact_rollback > 0"
+        )
+    )
     assert process.poll() is None
     query(stored.url, "DROP TRIGGER full_disk ON cableway.run_stages")
     assert (last_line(process)["state"], process.returncode) == ("succeeded", 0)

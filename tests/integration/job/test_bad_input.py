@@ -58,6 +58,8 @@ def port() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
+@pytest.mark.promise("P19")
+@pytest.mark.fault("C1")
 def test_a_server_that_refuses_is_69_within_the_budget(port: int) -> None:
     began = time.monotonic()
     url = f"postgresql://u:canary@127.0.0.1:{port}/d"
@@ -68,6 +70,8 @@ def test_a_server_that_refuses_is_69_within_the_budget(port: int) -> None:
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.promise("P19")
+@pytest.mark.fault("C1")
 def test_a_server_that_takes_the_call_and_says_nothing_is_69() -> None:
     with closing(socket.socket()) as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -77,12 +81,15 @@ def test_a_server_that_takes_the_call_and_says_nothing_is_69() -> None:
     assert told(ended, 69, "unavailable").endswith("timeout expired")
 
 
+@pytest.mark.fault("C1")
 def test_a_host_that_is_not_there_is_69() -> None:
     url = "postgresql://u@no-such-host.invalid/d"
     ended = job(UNKNOWN, env=environment(url, DATABASE_CONNECT_BUDGET_S="0"))
     assert "no-such-host.invalid:5432" in told(ended, 69, "unavailable")
 
 
+@pytest.mark.promise("P19")
+@pytest.mark.fault("C1")
 def test_a_wrong_password_is_77_at_once(postgres_tcp: Postgres) -> None:
     with psycopg.connect(postgres_tcp.tcp_conninfo(), autocommit=True) as connection:
         connection.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")

@@ -106,6 +106,7 @@ def test_refused_credentials_are_not_tried_again(code: str, words: str, wants_pa
     assert took_s < 5
 
 
+@pytest.mark.fault("C12")
 def test_a_server_that_is_full_or_starting_is_tried_again() -> None:
     answers = iter([refusal("57P03", "the database system is starting up"), refusal("53300", "too many clients")])
 

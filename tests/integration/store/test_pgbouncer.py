@@ -116,6 +116,7 @@ def test_definitions_are_stored_by_many_at_once(state: DatabaseSettings) -> None
         assert storage.catalog().describe("csv_loader")["kind"] == "loader"
 
 
+@pytest.mark.fault("C12")
 def test_runs_live_from_record_to_end(state: DatabaseSettings) -> None:
     with closing(Session(state)) as session:
         store_version(session, pipeline())

@@ -61,6 +61,7 @@ def terminate_all(session: Session) -> None:
     )
 
 
+@pytest.mark.fault("C2")
 def test_a_terminated_connection_is_made_again_at_every_call(
     session: Session, store: PostgresRunStore, run_id: str
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_terminated_connection_is_made_again_at_every_call(
     assert len(session.drive(read_dead_letters(run_id))) == 1
 
 
+@pytest.mark.fault("C5")
 def test_a_claim_whose_answer_was_lost_is_still_ours(
     store: PostgresRunStore, run_id: str, losing: Callable[[str], None]
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_claim_whose_answer_was_lost_is_still_ours(
     store.beat(claim.lease)
 
 
+@pytest.mark.fault("C5")
 def test_an_outcome_whose_answer_was_lost_is_written_once(
     session: Session, store: PostgresRunStore, run_id: str, losing: Callable[[str], None]
 ) -> None:
@@ -107,6 +110,7 @@ def test_an_outcome_whose_answer_was_lost_is_written_once(
 
 
 @pytest.mark.parametrize("key", [None, "tick"])
+@pytest.mark.fault("C5")
 def test_a_run_whose_answer_was_lost_is_recorded_once(
     session: Session, run_id: str, losing: Callable[[str], None], key: str | None
 ) -> None:
@@ -129,13 +133,15 @@ def test_inside_a_transaction_nothing_is_sent_again(session: Session, run_id: st
         assert other.rows("pipeline_names") == [{"name": "flights"}]
 
 
-def test_a_deadlock_is_tried_again(session: Session, store: PostgresRunStore, run_id: str) -> None:
+@pytest.mark.fault("C11")
+@pytest.mark.parametrize("code", ["40P01", "40001"])
+def test_a_deadlock_is_tried_again(session: Session, store: PostgresRunStore, run_id: str, code: str) -> None:
     claim = store.claim(run_id)
     assert isinstance(claim, Claimed)
     session.connection().execute(
         "CREATE SEQUENCE tries; "
         "CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        "IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END IF; RETURN NEW; END $$; "
+        f"IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'again' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$; "
         "CREATE TRIGGER twice BEFORE UPDATE ON cableway.runs FOR EACH ROW EXECUTE FUNCTION twice()"
     )
     assert store.beat(claim.lease).cancel_requested is False
@@ -146,6 +152,8 @@ def test_a_bug_of_ours_is_not_taken_for_an_outage(session: Session) -> None:
         session.rows("attempts", run_id="nonsense")
 
 
+@pytest.mark.promise("P19")
+@pytest.mark.fault("C3")
 def test_a_server_that_was_away_for_a_while_is_waited_for() -> None:
     with running_postgres() as server:
         settings = DatabaseSettings(url=server.conninfo(), connect_budget_s=20)

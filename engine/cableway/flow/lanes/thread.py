@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from cableway.errors import ResourceError
 from cableway.flow.attempt import SetupError, too_slow
 from cableway.flow.channel import ChannelEndedError
 from cableway.flow.lanes.crossing import ThreadChannel
@@ -124,10 +125,13 @@ class ThreadPool:
             # In a context of its own: it is the pool's, and no task that a handler has left.
             self._collector = asyncio.get_running_loop().create_task(self._collect(), context=contextvars.Context())
         if self._threads < min(self._in_hand, self._workers):
+            name = f"cableway-{self._name}-{self._started + 1}"
+            try:
+                threading.Thread(target=self._serve, name=name, daemon=True).start()
+            except RuntimeError as error:
+                raise ResourceError(f"{error}: the limit of processes, or of memory, is reached") from None
             self._threads += 1
             self._started += 1
-            name = f"cableway-{self._name}-{self._started}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def _serve(self) -> None:
         broken = self._set_up()
