@@ -25,7 +25,7 @@ def prune(
     batch: Annotated[int, typer.Option(metavar="ROWS", min=1, max=10_000, help="Rows in a transaction.")] = 500,
     json: Json = False,
 ) -> None:
-    """Delete old runs, ticks, kept deliveries and unneeded versions.
+    """Delete what is old: runs, ticks, deliveries, versions.
 
     With a run goes all that hangs on it. Open runs stay, and so do cursors, the active versions, and runs with dead
     letters that are not resolved.

@@ -18,7 +18,16 @@ from textwrap import indent
 import pytest
 
 DOCS = Path(__file__).parents[3] / "docs"
-PAGES = ["engine.md", "files.md", "runs.md", "schedules.md", "testing.md", "transforming.md", "writing-blocs.md"]
+PAGES = [
+    "engine.md",
+    "files.md",
+    "operations.md",
+    "runs.md",
+    "schedules.md",
+    "testing.md",
+    "transforming.md",
+    "writing-blocs.md",
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# file: (\S+)\n")
 GUARD = 'if __name__ == "__main__":\n'
