@@ -219,9 +219,7 @@ class _Found:
                 case _:
                     pass
 
-    def without_run(
-        self, requests: Sequence[RunRequest], wishes: Sequence[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
+    def without_run(self, requests: Sequence[RunRequest], wishes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """What is known of the requests of which it is not known whether they or their keys have made a run."""
         run_ids = {wish["n"]: wish["run_id"] for wish in wishes}
         return [
