@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pytest
@@ -335,6 +335,21 @@ def test_a_unit_is_a_dead_letter_once(keeper: Keeper, store: RunStore) -> None:
         ("2", "KeyError", None),
         ("3", "ValueError", None),
     ]
+
+
+def test_a_unit_that_is_worked_on_again_is_dead_once_it_fails_again(keeper: Keeper, store: RunStore) -> None:
+    run_id = keeper.queue()
+    lease = claimed(store, run_id).lease
+    store.add_dead_letters(lease, [letter("1"), letter("2")])
+    assert {item for _, _, item in store.dead_units(lease, "")} == {"1", "2"}
+    store.take_letters(lease, own=False)
+    assert {item for _, _, item in store.dead_units(lease, "")} == {"1", "2"}
+    store.take_letters(lease, own=True)
+    assert store.dead_units(lease, "") == set()
+    store.add_dead_letters(lease, [letter("1", "TypeError")])
+    assert {item for _, _, item in store.dead_units(lease, "")} == {"1"}
+    with pytest.raises(LeaseLostError):
+        store.take_letters(replace(lease, token=lease.token - 1), own=True)
 
 
 def test_spans_are_kept_up_to_the_bound(keeper: Keeper, store: RunStore) -> None:

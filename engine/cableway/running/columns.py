@@ -36,7 +36,11 @@ def _reader(pa: Any, kind: Any) -> Callable[[Any], Any]:
         (types.is_large_binary, base64.b64decode),
         (types.is_fixed_size_binary, base64.b64decode),
     )
-    return next((read for fits, read in readers if fits(kind)), lambda value: value)
+    return next((read for fits, read in readers if fits(kind)), _as_it_is)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _nested(pa: Any, kind: Any) -> Callable[[Any], Any] | None:

@@ -65,7 +65,8 @@ def restored(value: Any, frames: Mapping[str, Any] | None) -> Any:
     frames = frames or {}
     if isinstance(value, list) and ROW not in frames:
         members = cast("list[Any]", value)
-        return [restored(member, frames.get(str(number))) for number, member in enumerate(members)]
+        made: list[Any] = [restored(member, frames.get(str(number))) for number, member in enumerate(members)]
+        return made
     if ROW in frames:
         return _table_of([value], frames[ROW])
     if not isinstance(value, Mapping):

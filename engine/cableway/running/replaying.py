@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from cableway.blocs.kinds import Bloc, ExporterBloc, LinePlace, LoaderBloc
 from cableway.definition import BatchDefinition, BlocDefinition, PipelineDefinition, StageDefinition
@@ -75,7 +75,7 @@ class Letters(LoaderBloc):
             name = next(iter(self._inputs.get(item.bloc, ())), None)
             return {} if name is None else {name: data}
         if isinstance(data, list):
-            return joined_members(data)
+            return joined_members(cast("list[dict[str, Any]]", data))
         return joined_members([data]) if self._batches and ".." not in item.item_id else data
 
 

@@ -144,7 +144,16 @@ def _words_of(made: Replayed) -> str:
 
 def _wait_for(run_id: str, *, json: bool) -> int:
     wish = runs.Wish(
-        what=run_id, file=None, parameters=(), key=None, limit=None, dry_run=False, first=None, last=None, given=()
+        what=run_id,
+        file=None,
+        parameters=(),
+        key=None,
+        limit=None,
+        dry_run=False,
+        first=None,
+        last=None,
+        given=(),
+        partial_ok=False,
     )
     return runs.run(wish, verbose=False, json=json)
 

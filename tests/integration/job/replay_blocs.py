@@ -30,7 +30,7 @@ class Sieve(TransformerBloc):
 
     def transform(self, context: RunContext) -> Iterator[Any]:
         rows = context.input().to_pylist()
-        bad = set(self.config.ids) if Path(self.config.file).exists() else set()
+        bad: set[int] = set(self.config.ids) if Path(self.config.file).exists() else set()
         kept = [row for row in rows if row["id"] not in bad]
         if kept:
             yield context.input().from_pylist(kept, schema=context.input().schema)

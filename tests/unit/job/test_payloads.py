@@ -33,7 +33,7 @@ def _columns() -> Iterator[tuple[str, Any]]:
     yield "decimal", pa.array([Decimal("1.10"), Decimal("-7.00")])
     yield "instant", pa.array([datetime(2020, 1, 1, 3, tzinfo=UTC), None], pa.timestamp("us", "Europe/Berlin"))
     yield "nanoseconds", pa.array([1, None], pa.timestamp("ns"))
-    yield "local", pa.array([datetime(2020, 1, 1, 3, 4, 5, 6), None], pa.timestamp("us"))
+    yield "local", pa.array([1_577_847_845_000_006, None], pa.timestamp("us"))
     yield "time", pa.array([time(1, 2, 3), None])
     yield "duration", pa.array([timedelta(days=1, microseconds=3), None])
     yield "bytes", pa.array([b"\x00\xff", b""])
