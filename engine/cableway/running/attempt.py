@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from cableway.blocs.kinds import Bloc, Ending, ExporterBloc, LoaderBloc
 from cableway.errors import (
+    ENDS_ATTEMPT,
     CablewayError,
     FinalizeError,
     InterruptedRunError,
@@ -223,7 +224,8 @@ class Attempt:
         if isinstance(reason, LeaseLostError):
             return reason
         through = not body.cancelled() and raised is None and self._verdict.complete
-        if reason is not None and not through:
+        # What ends the attempt does so of the last item as well, which is in no dead letter.
+        if reason is not None and (not through or isinstance(reason, ENDS_ATTEMPT)):
             return reason
         error = self._verdict.error(raised)
         return error if error is None else lack_of(error) or error

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from cableway.blocs.kinds import Ending, ExporterBloc, Frames, LoaderBloc, TransformerBloc
 from cableway.context import RunContext
-from cableway.errors import RowError, SourceError
+from cableway.errors import ResourceError, RowError, SourceError
 from cableway.items import DROP, Rejected
 
 SEEN: list[tuple[str, Any]] = []
@@ -90,7 +90,8 @@ class Multiply(TransformerBloc):
         value = context.get_data(self.config.of) if self.config.of else context.input()
         SEEN.append((self.name, value))
         if value in (self.config.fail_on or ()):
-            raise {"ValueError": ValueError, "KeyError": KeyError}[self.config.what](f"canary {value}")
+            known = {"ValueError": ValueError, "KeyError": KeyError, "ResourceError": ResourceError}
+            raise known[self.config.what](f"canary {value}")
         if value in (self.config.drop or ()):
             return DROP
         if value == self.config.hang_on:

@@ -118,6 +118,14 @@ def test_max_errors_is_a_count_or_a_share_of_the_items(
     assert len(ran.letters) == len(fail_on)
 
 
+@pytest.mark.promise("P21")
+@pytest.mark.parametrize("item", [0, 3])
+def test_a_full_disk_is_74_whatever_max_errors_allows_and_whichever_item_meets_it(item: int) -> None:
+    ran = run(three_through(fail_on=[item], what="ResourceError", max_errors=4))
+    assert (ran.code, ran.run.state) == (74, "failed")
+    assert seen("keep")[-1] == "failed"
+
+
 def test_rows_that_were_held_for_the_whole_run_are_not_told_as_written_when_it_failed() -> None:
     ran = run(three_through(fail_on=[1], keep={"whole": True}))
     assert (ran.code, ran.result.rows_out) == (3, 0)
