@@ -84,6 +84,11 @@ RUNS = (
     Variable("CABLEWAY_LAUNCH_DEADLINE_S", "3600", "Seconds after which a run has failed that no launch could start."),
     Variable("CABLEWAY_LAUNCH_START_S", "600", "Seconds within which a launched container must claim its run."),
     Variable(
+        "CABLEWAY_PAYLOADS",
+        "",
+        "Folder (`file:/...`) or bucket (`s3://bucket/prefix`) for what failed items held that is too large for a row.",
+    ),
+    Variable(
         "CABLEWAY_FILE_ROOT",
         "",
         "Folder below which blocs may read files, links followed; without it anywhere but in the system's own places.",
