@@ -129,3 +129,22 @@ class SpinUntilFile(WaitForFile):
         while not go.exists():
             sum(range(10_000))
         return context.input()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwellConfig:
+    on: int
+
+
+class Swell(TransformerBloc):
+    bloc_type = "swell"
+    summary = "Takes memory without end."
+    Config = SwellConfig
+    example: ClassVar[Mapping[str, Any]] = {"on": 1}
+    frames = None
+
+    def transform(self, context: RunContext) -> Any:
+        held: list[bytes] = []
+        while context.input() == self.config.on:
+            held.append(b"x" * (16 << 20))
+        return context.input()

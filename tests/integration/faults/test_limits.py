@@ -39,7 +39,9 @@ def full_pipe() -> Iterator[int]:
 
 
 @pytest.mark.fault("B9")
-@pytest.mark.parametrize("which", ["stdout", "stderr", "both"])
+@pytest.mark.parametrize(
+    "which", [*(pytest.param(name, marks=pytest.mark.chaos) for name in ("stdout", "stderr")), "both"]
+)
 def test_a_full_pipe_that_nobody_reads_holds_nothing_up(
     stored: State, processes: Processes, full_pipe: int, which: str, tmp_path: Path
 ) -> None:

@@ -79,7 +79,7 @@ def crash_under_load(tmp_path: Path, runs: int, pause_s: Callable[[int], float],
             with ThreadPoolExecutor(runs + 1) as pool:
                 crashing = pool.submit(crash_until, server, over, pause_s)
                 try:
-                    list(pool.map(lambda run_id: to_the_end(url, run_id), run_ids))
+                    list(pool.map(to_the_end, [url] * len(run_ids), run_ids))
                 finally:
                     over.set()
                 crashes += crashing.result()

@@ -28,6 +28,7 @@ def throttle(pid: int, share: float, over: threading.Event) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.chaos
 @pytest.mark.promise("P17")
 @pytest.mark.fault("H7")
 def test_heartbeats_hold_at_a_tenth_of_a_processor(stored: State, processes: Processes, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_during_copy_a_batch_is_whole_or_absent(
 
 @pytest.mark.promise("P16")
 @pytest.mark.fault("B1")
-@pytest.mark.parametrize("place", ["before_commit", "before_finish"])
+@pytest.mark.parametrize("place", [pytest.param("before_commit", marks=pytest.mark.chaos), "before_finish"])
 def test_during_the_final_write_it_is_kept_or_given_up_as_a_whole(
     stored: State, processes: Processes, tmp_path: Path, place: str
 ) -> None:
