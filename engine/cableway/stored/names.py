@@ -81,7 +81,7 @@ def only(kind: str, name: str, rows: Sequence[_Row]) -> _Row:
 
 def taken(kind: str, name: str) -> TakenError:
     """Somebody else has the name."""
-    message = f"a {kind} of this name is there already"
+    message = f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind} of this name is there already"
     return TakenError(f"{titled(kind, name)}: {message}", [Fault("/name", "taken", message)])
 
 

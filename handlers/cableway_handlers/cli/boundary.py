@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, CablewayError
+from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, CablewayError, Fault
 from cableway.settings import environment
 
 
@@ -25,10 +25,9 @@ def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
         return EXIT_INTERRUPTED
     except CablewayError as error:
         _tell(str(error), error)
-        for fault in error.faults:
-            if fault.message not in str(error):
-                line = "" if fault.line is None else f"line {fault.line}, "
-                _say(f"  {line}{fault.pointer or '/'}: {fault.message}")
+        for fault in _untold(error):
+            line = "" if fault.line is None else f"line {fault.line}, "
+            _say(f"  {line}{fault.pointer or '/'}: {fault.message}")
         if json:
             _print_problem(error)
         return error.exit_code
@@ -40,6 +39,14 @@ def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
         _tell(f"an error that nobody foresaw: {type(error).__name__}: {error}", error)
         return EXIT_BUG
     return EXIT_OK
+
+
+def _untold(error: CablewayError) -> list[Fault]:
+    """The faults that the error's message does not name: several may say the same of different places."""
+    text = f" {error}"
+    if len(error.faults) == 1 and error.faults[0].message in text:
+        return []
+    return [fault for fault in error.faults if f" {fault.pointer or 'the document'}: {fault.message}" not in text]
 
 
 def _print_problem(error: CablewayError) -> None:

@@ -33,6 +33,13 @@ def test_an_error_is_one_message_with_its_faults_below(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == "cableway: two faults\n  /stages: must be there\n  /name: too long\n"
 
 
+def test_faults_that_say_the_same_of_different_places_are_all_told(capsys: pytest.CaptureFixture[str]) -> None:
+    places = ["/stages/0/workers", "/workers", "/lane"]
+    faults = [Fault(place, "unexpected", "is not known here") for place in places]
+    assert exit_code_of(lambda: failing(DefinitionError(f"{places[0]}: is not known here; and 2 more", faults))) == 78
+    assert capsys.readouterr().err.splitlines()[1:] == ["  /workers: is not known here", "  /lane: is not known here"]
+
+
 def test_a_bug_is_a_message_and_with_debug_a_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

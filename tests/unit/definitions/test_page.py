@@ -22,6 +22,17 @@ FAULTY = [text for _, text in BLOCKS if text.startswith("# faults: ")]
 RUNS = (Path(__file__).parents[3] / "docs/runs.md").read_text(encoding="utf-8")
 PARTS_ON_RUNS = re.findall(r"^```yaml\n(# part\n.*?)^```$", RUNS, re.MULTILINE | re.DOTALL)
 WHOLE = [(kind, text) for kind, text in BLOCKS if text not in {*PARTS, *FAULTY}]
+OTHER_PAGES = [
+    pytest.param(text, id=f"{name}-{number}")
+    for name in ("exactly-once", "postgres", "webhooks")
+    for number, text in enumerate(
+        re.findall(
+            r"^```yaml\n(name: .*?)^```$",
+            (Path(__file__).parents[3] / f"docs/{name}.md").read_text(encoding="utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
+    )
+]
 BASE = pipeline(
     parameters={"day": {"required": True}},
     stages=[[inline("a", "csv_loader", config={"file_path": "a.csv"})]],
@@ -37,6 +48,11 @@ def document_of(folder: Path, text: str, kind: str = "yaml") -> dict[str, Any]:
 @pytest.mark.parametrize(("kind", "text"), WHOLE)
 def test_a_whole_document_is_right(tmp_path: Path, kind: str, text: str) -> None:
     check_document(document_of(tmp_path, text, kind), catalog=Catalog())
+
+
+@pytest.mark.parametrize("text", OTHER_PAGES)
+def test_a_whole_document_on_another_page_is_right(tmp_path: Path, text: str) -> None:
+    check_document(document_of(tmp_path, text), catalog=Catalog())
 
 
 @pytest.mark.parametrize("text", PARTS)

@@ -193,10 +193,10 @@ def resolve_secret(reference: str, environment: Mapping[str, str]) -> str:
     """What is behind *reference*. Raise `SettingsError` that never shows a value."""
     scheme, _, name = reference.partition(":")
     if scheme != "env" or not name or name.startswith("DATABASE_"):
-        raise SettingsError("is no reference such as env:NAME")
+        raise SettingsError("a webhook's secret is named as env:NAME, and not by a variable of the database")
     value = environment.get(name)
     if not value:
-        raise SettingsError(f"is not there: set the variable {name}")
+        raise SettingsError(f"the variable {name} is not set, and holds the secret")
     return value
 
 
