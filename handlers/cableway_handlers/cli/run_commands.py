@@ -55,6 +55,10 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Exit with 0 where items failed and others succeeded.")
     ] = False,
+    parts: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=2, max=1000, help="Share the source out among so many parts, side by side."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log as it comes.")] = False,
     json: Json = False,
 ) -> None:
@@ -64,6 +68,8 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
     process and leaves nothing behind but what it wrote.
 
     Example: cableway run flights -p day=2013-01-01
+
+    Example: cableway run flights --parts 4
 
     Example: cableway run --file pipeline.yaml --limit 2 --dry-run
 
@@ -82,6 +88,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
         last=last,
         given=given or [],
         partial_ok=partial_ok,
+        parts=parts,
     )
     raise typer.Exit(runs.run(wish, verbose=verbose, json=json))
 

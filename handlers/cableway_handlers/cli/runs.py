@@ -48,6 +48,8 @@ class Wish:
     last: str | None
     given: Sequence[str]
     partial_ok: bool
+    parts: int | None = None
+    """So many parts; None: it is one run."""
 
 
 def run(wish: Wish, *, verbose: bool, json: bool) -> int:
@@ -62,6 +64,13 @@ def run(wish: Wish, *, verbose: bool, json: bool) -> int:
         raise UsageError("which one? Give either the name of a pipeline, the id of a run, or --file")
     given = given_data(wish.given)
     part = excerpt(limit=wish.limit, dry_run=wish.dry_run, first=wish.first, last=wish.last, given=given)
+    if wish.parts is not None:
+        if wish.what is None or part is not None or _is_id(wish.what):
+            raise UsageError("--parts is for a stored pipeline, by its name, and for all of it")
+        from cableway_handlers.cli.run_parts import run_parts
+
+        request = RunRequest(pipeline=wish.what, texts=texts, key=wish.key)
+        return run_parts(request, wish.parts, verbose=verbose, json=json)
     if wish.what is not None and part is None:
         return _run_recorded(wish, wish.what, texts, verbose=verbose, json=json)
     if wish.key is not None:

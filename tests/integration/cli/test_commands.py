@@ -120,3 +120,25 @@ def test_a_run_whose_job_died_before_it_began_may_be_tried_again(
     monkeypatch.delenv("PYTHONPATH")
     assert cableway("run", row["run_id"]) == 0, cableway.err
     assert "succeeded" in cableway.out
+
+
+def test_a_run_in_parts_loads_all_files(cableway: Command) -> None:
+    Path("b.csv").write_text("a,b\n4,w\n")
+    Path("in_parts.yaml").write_text(
+        """
+name: in_parts
+stages:
+  - name: load
+    blocs: [{name: rows, bloc_type: csv_loader, config: {file_path: "*.csv", batch_size: 2}}]
+  - name: store
+    blocs: [{name: out, bloc_type: postgres_exporter, config: {table_name: parted, if_exists: append}}]
+settings: {concurrency: 2}
+"""
+    )
+    assert cableway("apply", "in_parts.yaml") == 0, cableway.err
+    done = cableway.json("run", "in_parts", "--parts", "2", "--key", "today")
+    assert (done["run"]["state"], done["run"]["rows_out"], len(done["parts"])) == ("succeeded", 4, 2)
+    assert cableway("run", "in_parts", "--parts", "2", "--key", "today") == 0
+    assert "2 parts" in cableway.err
+    assert cableway("run", done["run"]["run_id"], "--parts", "2") == 2
+    assert "by its name" in cableway.err

@@ -1,0 +1,87 @@
+"""``cableway run --parts``: a run whose parts run side by side, as many as the pipeline's concurrency allows."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from cableway.errors import EXIT_OK
+from cableway.runs import RunRequest
+from cableway_handlers.cli import screen, show
+from cableway_handlers.cli.workplace import workplace
+from cableway_handlers.launch.protocol import Launch, LaunchState
+
+if TYPE_CHECKING:
+    from cableway_handlers.launch.local import LocalLauncher
+
+
+def run_parts(request: RunRequest, parts: int, *, verbose: bool, json: bool) -> int:
+    """Record a run in so many *parts*, run them as processes of their own, and return the exit code of the whole.
+
+    SIGINT and SIGTERM are passed on to the parts at work, which drain; those that have not begun stay recorded.
+    """
+    with workplace() as place, place.storage() as storage:
+        recorded = storage.record_parts(request, parts)
+        at_once = storage.get_pipeline(request.pipeline).definition.settings.concurrency
+        if not json:
+            screen.say(f"run {recorded.run_id} has {len(recorded.parts)} parts; {at_once} run at a time")
+        launches = [Launch(part, storage.get_run(part).run.attempt + 1) for part in recorded.parts]
+        codes = _Parts(place.launcher(show_log=verbose)).run(launches, at_once)
+        details = storage.get_run(recorded.run_id)
+    run = details.run
+    if json:
+        screen.as_json({"run": run, "parts": recorded.parts})
+    elif run.ended_at is not None:
+        show.run_summary(details)
+    else:
+        screen.say(f"run {run.run_id} has not ended: `cableway runs show {run.run_id}` tells of its parts")
+    return run.exit_code if run.exit_code is not None else next(filter(None, codes), EXIT_OK)
+
+
+class _Parts:
+    """Processes side by side."""
+
+    def __init__(self, launcher: LocalLauncher) -> None:
+        self._launcher = launcher
+        self._at_work: set[str] = set()
+        self._stopped = False
+
+    def run(self, launches: Sequence[Launch], at_once: int) -> list[int | None]:
+        """The exit code of each once all have ended; None where it was not begun, or not found out."""
+        with ThreadPoolExecutor(max_workers=min(at_once, len(launches) or 1)) as pool, self._signals_passed_on():
+            return list(pool.map(self._one, launches))
+
+    def _one(self, launch: Launch) -> int | None:
+        launcher = self._launcher
+        while (found := launcher.find(launch)) is not None and launcher.status(found).state is LaunchState.ENDED:
+            launch = Launch(launch.run_id, launch.attempt + 1)
+        if self._stopped:
+            return None
+        external_id = launcher.launch(launch)
+        self._at_work.add(external_id)
+        if self._stopped:  # between the two looks
+            launcher.stop(external_id)
+        try:
+            return launcher.wait(external_id)
+        finally:
+            self._at_work.discard(external_id)
+
+    @contextmanager
+    def _signals_passed_on(self) -> Generator[None]:
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            self._stopped = True
+            screen.say("stopping: the parts drain; once more ends them at once")
+            for external_id in self._at_work.copy():
+                self._launcher.stop(external_id)
+
+        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
