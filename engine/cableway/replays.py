@@ -100,6 +100,10 @@ def retry(run_id: str) -> Steps[RunState]:
     rows = (yield Step("retry_run", {"run_id": run_id})) if is_id(run_id) else []
     if not rows:
         raise _unknown(run_id)
+    if rows[0]["parts"] is not None:
+        raise ReplayError(f"run {run_id} is made of {rows[0]['parts']} parts: retry those that ended without success")
+    if rows[0]["has_parts"]:
+        raise ReplayError(f"run {run_id} is done in parts: try those again that ended without success")
     if not rows[0]["retried"]:
         state = RunState(rows[0]["state"])
         if state in _SUCCESS:
@@ -117,6 +121,8 @@ def redo(run_id: str, stage: str, catalog: Catalog | None = None) -> Steps[Repla
     line of its own. Raise `UnknownRunError`, or `ReplayError` with the way out; then nothing has changed.
     """
     run = yield from _known_run(run_id)
+    if run["parts"] is not None:
+        raise ReplayError(f"run {run_id} is one of parts, whose shares are not read again: retry what failed of it")
     groups = yield from _groups(LetterWish(run_id=run_id))
     renewed = run["state"] in _SUCCESS
     _Judge(run, catalog).whole(stage, groups, renewed=renewed)
@@ -230,6 +236,9 @@ class _Judge:
         run = self._run
         if not run["ended"]:
             raise _open_run(run)
+        if run["has_parts"]:
+            which = "is one of several parts" if run["is_part"] else "is done in parts"
+            raise ReplayError(f"run {run['run_id']} {which}, which are not done again as a whole; replay dead letters")
         after = {each.name for each in self._from(stage)}
         before = [group["stage"] for group in groups if after and group["stage"] not in after]
         if before:

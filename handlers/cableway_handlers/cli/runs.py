@@ -77,8 +77,8 @@ def run(wish: Wish, *, verbose: bool, json: bool) -> int:
         raise UsageError("--key is for runs that are recorded: a file or a part of a pipeline has none")
     if wish.what is not None and _is_id(wish.what):
         raise UsageError("a recorded run is run as it is; a part is tried out of a pipeline, by its name")
-    request = JobRequest(pipeline=wish.what, file=wish.file, parameters=texts, excerpt=part, partial_ok=wish.partial_ok)
-    return try_out(request, verbose=verbose, json=json)
+    job = JobRequest(pipeline=wish.what, file=wish.file, parameters=texts, excerpt=part, partial_ok=wish.partial_ok)
+    return try_out(job, verbose=verbose, json=json)
 
 
 def _run_recorded(wish: Wish, what: str, texts: dict[str, str], *, verbose: bool, json: bool) -> int:

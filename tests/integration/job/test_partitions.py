@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cableway.errors import UsageError
+from cableway.errors import ReplayError, UsageError
 from cableway.job import JobRequest, run_job
 from cableway.partitions import RecordedParts
 from cableway.runs import RunRequest, cancel_run
@@ -225,3 +225,22 @@ def test_a_whole_whose_parts_are_cancelled_has_ended(world: World) -> None:
     with closing(PostgresRunStore(world.settings)) as store:
         assert cancel_run(store.session, recorded.run_id) == "cancelled"
     assert [world.run(part).state for part in recorded.parts] == ["cancelled", "cancelled"]
+
+
+def test_what_failed_is_tried_again_part_by_part(world: World) -> None:
+    recorded = world.record(FROM_FILES, parts=2)
+    first, second = recorded.parts
+    assert world.attempt(first) == 0
+    with DatabaseStorage(world.settings) as storage:
+        cancel_run(storage.session, second)
+        storage.session.rows("close_wholes", run_id=None)
+        assert world.run(recorded.run_id).state == "cancelled"
+        with pytest.raises(ReplayError, match="2 parts"):
+            storage.retry_run(recorded.run_id)
+        for run_id in (recorded.run_id, second):
+            with pytest.raises(ReplayError, match="parts"):
+                storage.redo_run(run_id, "store")
+        storage.retry_run(second)
+    assert world.attempt(second) == 0
+    assert world.run(recorded.run_id).state == "succeeded"
+    assert world.query("SELECT n FROM target ORDER BY n") == [(n,) for n in range(61)]

@@ -2,12 +2,12 @@
 
 -- name: letters_to_replay
 -- The open letters that are wanted, by run and stage, the oldest first and at most so many; items of a run and stage
--- come with all that failed of them.
+-- come with all that failed of them. Those of a run in parts are its parts'.
 WITH wanted AS (
     SELECT l.run_id, l.stage, l.item_id
     FROM {s}.dead_letters AS l JOIN {s}.runs AS r ON r.run_id = l.run_id
     WHERE l.state = 'open'
-      AND (%(run_id)s::uuid IS NULL OR l.run_id = %(run_id)s)
+      AND (%(run_id)s::uuid IS NULL OR l.run_id = %(run_id)s OR r.parent_run_id = %(run_id)s)
       AND (%(letters)s::bigint[] IS NULL OR l.letter_id = ANY(%(letters)s))
       AND (%(pipeline)s::text IS NULL OR r.pipeline = %(pipeline)s)
       AND (%(pipelines)s::text[] IS NULL OR r.pipeline = ANY(%(pipelines)s))
@@ -29,9 +29,9 @@ SELECT state, count(*)::int AS count FROM {s}.dead_letters
 WHERE run_id = %(run_id)s GROUP BY state ORDER BY state
 
 -- name: runs_to_replay
--- Runs with the versions that they were pinned to, and whether a cursor is kept of their line.
+-- Runs with the versions that they were pinned to.
 SELECT r.run_id::text AS run_id, r.pipeline, r.version, r.state, r.ended_at IS NOT NULL AS ended, r.line::text AS line,
-       v.document, v.document_format, p.active_version,
+       r.parts, v.document, v.document_format, p.active_version,
        EXISTS (SELECT FROM {s}.cursors AS c WHERE c.line = r.line) AS has_cursor
 FROM {s}.runs AS r
 JOIN {s}.pipelines AS p ON p.name = r.pipeline
@@ -86,9 +86,11 @@ SELECT m.run_id::text AS run_id, m.replay_stage AS stage,
 FROM made AS m ORDER BY m.run_id
 
 -- name: retry_run
--- A run that ended without success gets one more attempt, and its time anew. In any other state it stays as it is.
+-- A run that ended without success gets one more attempt, and its time anew. In any other state it stays as it is, and so
+-- does one with parts, which nobody works on.
 WITH asked AS (
-    SELECT run_id, state FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
+    SELECT run_id, state, CASE WHEN part IS NULL THEN parts END AS parts FROM {s}.runs
+    WHERE run_id = %(run_id)s FOR UPDATE
 ), changed AS (
     UPDATE {s}.runs AS r
     SET state = 'queued', ended_at = NULL, exit_code = NULL, error = NULL, started_at = NULL, not_before = NULL,
@@ -97,12 +99,13 @@ WITH asked AS (
         max_attempts = 1 + (SELECT count(*) FROM {s}.attempts AS t
                             WHERE t.run_id = r.run_id AND t.started_at IS NOT NULL)
     FROM asked AS a
-    WHERE r.run_id = a.run_id AND a.state IN ('failed', 'interrupted', 'crashed', 'cancelled', 'timed_out')
+    WHERE r.run_id = a.run_id AND a.parts IS NULL
+      AND a.state IN ('failed', 'interrupted', 'crashed', 'cancelled', 'timed_out')
     RETURNING r.run_id
 ), told AS (
     SELECT pg_notify('cableway_launch', {schema}) FROM changed
 )
-SELECT a.state, EXISTS (SELECT FROM changed) AS retried, (SELECT count(*) FROM told) AS told FROM asked AS a
+SELECT a.state, a.parts, EXISTS (SELECT FROM changed) AS retried, (SELECT count(*) FROM told) AS told FROM asked AS a
 
 -- name: take_letters
 -- A replay that goes on takes back what it had; a run that works on everything again, its own (all).
