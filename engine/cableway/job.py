@@ -43,6 +43,7 @@ from cableway.running.output_folder import make_output_folder
 from cableway.running.readers import Readers
 from cableway.running.report import complain, exit_code_of, final_line, is_partial, lack_of, problem_of, say, state_of
 from cableway.running.stopping import Signals, Stop
+from cableway.running.telling import complain_of, not_run, nothing_to_do
 from cableway.running.threads import run_to_end
 from cableway.running.upkeep import place_of, take_line
 from cableway.secret_sources import SecretSources
@@ -90,7 +91,7 @@ def run_job(request: JobRequest, variables: Mapping[str, str] | None = None, *, 
         finally:
             opened.store.close()
     except Exception as error:  # noqa: BLE001 - the process's boundary
-        return _not_run(run_id, lack_of(error) or error, tell)
+        return not_run(run_id, lack_of(error) or error, tell)
 
 
 def run_opened(
@@ -119,13 +120,13 @@ def run_opened(
                 last_word.start()
             return _Job(opened, claim, settings, variables, stop, last_word).run(asked_at, tell)
         case Held():
-            return _nothing_to_do(opened.run_id, RunState.RUNNING, "another attempt holds it", tell)
+            return nothing_to_do(opened.run_id, RunState.RUNNING, "another attempt holds it", tell)
         case Full():
             opened.store.hand_back(opened.run_id)
             why = "others of its pipeline are at work, and it waits for its turn"
-            return _nothing_to_do(opened.run_id, RunState.QUEUED, why, tell)
+            return nothing_to_do(opened.run_id, RunState.QUEUED, why, tell)
         case Ended():
-            return _nothing_to_do(opened.run_id, claim.state, "it has ended", tell)
+            return nothing_to_do(opened.run_id, claim.state, "it has ended", tell)
 
 
 def _claim(
@@ -197,7 +198,7 @@ class _Job:
         finally:
             heartbeat.stop()
         if isinstance(worked.error, CablewayError) and not isinstance(worked.error, LeaseLostError):
-            _complain_of(worked.error)  # of a lost lease the heartbeat has spoken
+            complain_of(worked.error)  # of a lost lease the heartbeat has spoken
         result = self._recorded(self._result(worked), lost=isinstance(worked.error, LeaseLostError))
         self._last_word.call_off()
         tell(final_line(self._run.run_id, self._lease.attempt, result))
@@ -404,27 +405,3 @@ def _facts(claim: Claimed) -> RunFacts:
         trigger_name=run.trigger_name,
         scheduled_at=run.scheduled_at,
     )
-
-
-def _nothing_to_do(run_id: str, state: RunState, why: str, tell: Callable[[str], object]) -> int:
-    log.info("run %s: nothing to do, %s", run_id, why)
-    tell(final_line(run_id, 0, RunResult(state=state, exit_code=EXIT_OK, counts={})))
-    return EXIT_OK
-
-
-def _not_run(run_id: str | None, error: Exception, tell: Callable[[str], object]) -> int:
-    if isinstance(error, CablewayError):
-        _complain_of(error)
-    else:
-        log.error("an error that nobody foresaw, before there was a run", exc_info=error)
-    result = RunResult(state=state_of(error, 0), exit_code=exit_code_of(error), counts={}, problem=problem_of(error))
-    tell(final_line(run_id, 0, result))
-    return result.exit_code
-
-
-def _complain_of(error: CablewayError) -> None:
-    """One message on stderr, its faults below it; where it came from only with ``LOG_LEVEL=DEBUG``."""
-    log.debug("the error came from here", exc_info=error)
-    told = str(error)
-    faults = [f"\n  {fault.pointer or '/'}: {fault.message}" for fault in error.faults if fault.message not in told]
-    complain(told + "".join(faults))

@@ -25,7 +25,7 @@ __all__ = ["world"]
 @pytest.mark.promise("P17")
 @pytest.mark.fault("B4")
 @pytest.mark.parametrize("place", PLACES)
-def test_killed_there(world: World, place: str) -> None:  # noqa: F811 - the fixture
+def test_killed_there(world: World, place: str) -> None:
     check: dict[str, Any] = {"name": "good", "bloc_type": "checked_rows", "config": {"refuse": REFUSED}}
     stages: list[dict[str, Any]] = [
         {"name": "check", "blocs": [check], "workers": 3},
