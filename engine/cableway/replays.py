@@ -102,8 +102,6 @@ def retry(run_id: str) -> Steps[RunState]:
         raise _unknown(run_id)
     if rows[0]["parts"] is not None:
         raise ReplayError(f"run {run_id} is made of {rows[0]['parts']} parts: retry those that ended without success")
-    if rows[0]["has_parts"]:
-        raise ReplayError(f"run {run_id} is done in parts: try those again that ended without success")
     if not rows[0]["retried"]:
         state = RunState(rows[0]["state"])
         if state in _SUCCESS:
@@ -236,9 +234,6 @@ class _Judge:
         run = self._run
         if not run["ended"]:
             raise _open_run(run)
-        if run["has_parts"]:
-            which = "is one of several parts" if run["is_part"] else "is done in parts"
-            raise ReplayError(f"run {run['run_id']} {which}, which are not done again as a whole; replay dead letters")
         after = {each.name for each in self._from(stage)}
         before = [group["stage"] for group in groups if after and group["stage"] not in after]
         if before:

@@ -359,3 +359,21 @@ def test_a_refused_row_enters_its_stage_again(world: World, tmp_path: Path, limi
     assert made.letters == min(limit, 2)
     assert world.run(made.run_id) is RunState.SUCCEEDED
     assert len(world.ids()) == ROWS - 2 + min(limit, 2)
+
+
+def test_what_is_done_in_parts_is_replayed_part_by_part(world: World) -> None:
+    run_id = world.record(SPLIT, store("append"), max_errors="50%")
+    world.run(run_id)
+    whole = world.storage.record_run(RunRequest(pipeline="p")).run_id
+    world.query("UPDATE cableway.runs SET parts = 1, state = 'failed', ended_at = now() WHERE run_id = %s", whole)
+    world.query("UPDATE cableway.runs SET parent_run_id = %s, part = 1, parts = 1 WHERE run_id = %s", whole, run_id)
+    with pytest.raises(ReplayError, match="is made of 1 parts"):
+        world.storage.retry_run(whole)
+    for each in (whole, run_id):
+        with pytest.raises(ReplayError, match="part"):
+            world.storage.redo_run(each, "store")
+    (made,) = world.storage.replay(LetterWish(run_id=whole))
+    assert made.replay_of == run_id
+    world.put_right()
+    assert world.run(made.run_id) is RunState.SUCCEEDED
+    assert world.ids() == list(range(ROWS))

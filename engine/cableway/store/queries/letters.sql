@@ -31,10 +31,8 @@ WHERE run_id = %(run_id)s GROUP BY state ORDER BY state
 -- name: runs_to_replay
 -- Runs with the versions that they were pinned to.
 SELECT r.run_id::text AS run_id, r.pipeline, r.version, r.state, r.ended_at IS NOT NULL AS ended, r.line::text AS line,
-       r.parts, v.document, v.document_format, p.active_version,
-       EXISTS (SELECT FROM {s}.cursors AS c WHERE c.line = r.line) AS has_cursor
+       r.parts, v.document, v.document_format
 FROM {s}.runs AS r
-JOIN {s}.pipelines AS p ON p.name = r.pipeline
 JOIN {s}.pipeline_versions AS v ON v.pipeline = r.pipeline AND v.version = r.version
 WHERE r.run_id = ANY(%(run_ids)s::uuid[])
 
