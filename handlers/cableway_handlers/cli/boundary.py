@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, CablewayError, Fault
+from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESOURCE, CablewayError, Fault
 from cableway.settings import environment
+
+_OUT_OF_RESOURCES = frozenset({errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EDQUOT})
 
 
 def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
@@ -35,6 +38,12 @@ def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
         # Whoever read us has seen enough; what Python still wants to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:
+        if error.errno not in _OUT_OF_RESOURCES:
+            _tell(f"an error that nobody foresaw: {type(error).__name__}: {error}", error)
+            return EXIT_BUG
+        _tell(f"the machine is out of something: {error}", error)
+        return EXIT_RESOURCE
     except Exception as error:  # noqa: BLE001 - the last place where it can become a message
         _tell(f"an error that nobody foresaw: {type(error).__name__}: {error}", error)
         return EXIT_BUG

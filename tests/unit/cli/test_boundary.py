@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from cableway.errors import DefinitionError, Fault, UnavailableError, UnknownRunError, UsageError
@@ -21,6 +23,8 @@ def failing(error: BaseException) -> None:
         (SystemExit(3), 3),
         (SystemExit(), 0),
         (KeyboardInterrupt(), 143),
+        (OSError(errno.ENOSPC, "No space left on device"), 74),
+        (OSError(errno.EIO, "broken"), 1),
     ],
 )
 def test_each_error_has_its_exit_code(error: BaseException, code: int) -> None:
