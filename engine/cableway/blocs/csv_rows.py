@@ -28,6 +28,10 @@ class CsvRows:
         """The rows as an Arrow table. Raise `SourceError` for a value that its column cannot hold."""
         return self._parse()
 
+    def slice(self, offset: int = 0, length: int | None = None) -> Any:
+        """Some of the rows, as an Arrow table."""
+        return self.table().slice(offset, length)
+
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         return self.table().__arrow_c_stream__(requested_schema)
 

@@ -157,6 +157,7 @@ def test_they_come_as_tables_where_more_is_looked_at_than_is_written(load: Load,
 
 def test_to_a_worker_they_go_as_a_table(load: Load) -> None:
     (rows,) = load(as_csv=True, query="SELECT 1 AS n, 'a' AS t")
+    assert rows.slice(0, 1).num_rows == 1
     packed, buffers = pack(rows)
     assert pickle.loads(packed, buffers=buffers).to_pylist() == [{"n": 1, "t": "a"}]
 
