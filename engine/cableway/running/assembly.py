@@ -325,7 +325,7 @@ def _retry(stage: StageDefinition) -> Retry | None:
         factor=retry.factor,
         max_s=retry.max_s,
         jitter=retry.jitter,
-        retry_on=retry.retry_on,
+        retry_on=retry.retry_on or (Exception,),
         give_up_on=retry.give_up_on,
     )
 

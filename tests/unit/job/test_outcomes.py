@@ -447,3 +447,10 @@ def test_parameters_reach_config_and_blocs() -> None:
     )
     assert run(definition).result.rows_in == 2
     assert run(definition, parameters={"many": 5}).result.rows_in == 5
+
+
+def test_a_stage_that_names_no_errors_tries_again_on_all() -> None:
+    retry = {"attempts": 3, "initial_s": 0.001}
+    ran = run(pipeline(stage(bloc("numbers")), stage(bloc("multiply", fail_on=[[0, 1, 2]]), retry=retry)))
+    assert ran.code == 3
+    assert [letter.attempts for letter in ran.letters] == [3]
