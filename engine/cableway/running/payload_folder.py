@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from cableway.errors import SourceError
+from cableway.errors import CablewayError, SourceError
 from cableway.redaction import redacted_json
 
 if TYPE_CHECKING:
     from cableway.settings import HttpSettings
     from cableway.store.port import DeadLetter
+
+log = logging.getLogger("cableway.job")
 
 MOST_BYTES = 1024 * 1024 * 1024
 """Bytes above which a payload is not read any more."""
@@ -30,7 +33,7 @@ class PayloadFolder:
         self._http = http
 
     def keep(self, run_id: str, letter: DeadLetter) -> DeadLetter:
-        """*letter* with the place where its payload is now. Raise what writing raises: then it is tried again."""
+        """*letter* with the place where its payload is now; without one where it could not be written."""
         if letter.overflow is None:
             return letter
         text, frames = letter.overflow()
@@ -39,10 +42,14 @@ class PayloadFolder:
         unit = f"{letter.stage}\n{letter.bloc}\n{letter.item_id}"
         place = f"{self._where}/{run_id}/{sha256(unit.encode()).hexdigest()[:32]}.json"
         data = json.dumps(redacted_json(json.loads(text))).encode()
-        if place.startswith("s3:"):
-            self._put(place, data)
-        else:
-            _write(_path_of(place), data)
+        try:
+            if place.startswith("s3:"):
+                self._put(place, data)
+            else:
+                _write(_path_of(place), data)
+        except (OSError, CablewayError) as error:
+            log.warning("the payload of item %s could not be kept at %s: %s", letter.item_id, place, error)
+            return replace(letter, overflow=None)
         return replace(letter, overflow=None, payload_at=place, payload_bytes=len(data), frames=frames)
 
     def read(self, place: str) -> Any:

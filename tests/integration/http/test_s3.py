@@ -29,7 +29,9 @@ from cableway.errors import (
     SourceChangedError,
     SourceError,
 )
+from cableway.running.payload_folder import PayloadFolder
 from cableway.settings import HttpSettings
+from cableway.store.port import DeadLetter
 from tests.fixtures.web import Answer, web
 from tests.unit.blocs.contexts import FACTS, context_of
 
@@ -385,3 +387,16 @@ def test_without_credentials_it_is_said(
 def test_a_config_that_makes_no_sense_is_refused(bloc_type: str, config: dict[str, Any], pointer: str) -> None:
     _, faults = Catalog().normalise(bloc_type, {"bucket": BUCKET, "key": "a.csv", **config})
     assert [fault.pointer for fault in faults] == [pointer]
+
+
+def test_large_payloads_are_kept_in_a_bucket(store: Any, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    folder = PayloadFolder(f"s3://{BUCKET}/payloads")
+    letter = DeadLetter(
+        item_id="1", stage="s", bloc="b", error_type="E", message="m", overflow=lambda: ('{"a": [1, 2]}', None)
+    )
+    kept = folder.keep("run", letter)
+    assert kept.payload_at is not None
+    assert kept.payload_at.startswith(f"s3://{BUCKET}/payloads/run/")
+    assert folder.read(kept.payload_at) == {"a": [1, 2]}
+    assert PayloadFolder("s3://no-such-bucket").keep("run", letter).payload_at is None

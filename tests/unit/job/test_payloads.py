@@ -104,3 +104,8 @@ def test_a_large_payload_is_kept_in_a_folder_without_secrets(tmp_path: Path) -> 
         folder.read(f"file:{tmp_path}/kept/../secret.json")
     with pytest.raises(SourceError, match="cannot be read"):
         folder.read(f"file:{tmp_path}/kept/none.json")
+
+
+def test_a_letter_is_kept_where_its_large_payload_cannot_be() -> None:
+    letter = PayloadFolder("file:/proc/nowhere").keep("run", _letter({"a": "x"}))
+    assert (letter.overflow, letter.payload_at, letter.payload) == (None, None, None)

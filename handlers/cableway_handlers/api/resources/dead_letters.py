@@ -37,9 +37,7 @@ async def list_dead_letters(  # noqa: PLR0913 - each is a parameter of the query
 ) -> Page[LetterRow]:
     """Dead letters, newest first. Their stacks are there for the scope `read:stacks`, else null."""
     after = page.after(number_after)
-    wanted = LetterFilter(
-        run_id=run_id, pipeline=pipeline, state=state, stage=stage, bloc=bloc, error_type=error_type
-    )
+    wanted = LetterFilter(run_id=run_id, pipeline=pipeline, state=state, stage=stage, bloc=bloc, error_type=error_type)
     rows = await office.desk.read(lambda: page_of_dead_letters(after, page.limit + 1, caller.pipelines, wanted))
     return page.page(rows, lambda row: [row.letter_id], lambda row: _for(caller, row))
 
