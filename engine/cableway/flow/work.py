@@ -37,6 +37,7 @@ class Work:
         self._bucket = Bucket(config.rate_limit) if config.rate_limit is not None else None
         self._turnstiles = config.turnstiles
         self._fan_out = FanOut(stage)
+        self._service = stage.counts.service
         self._with_times = len(stage.units) == 1 and stage.units[0].with_times
         self.delays = Delays(stage.queue, config.queue_size)
         self.surplus: Callable[[Hand], bool] | None = None
@@ -69,7 +70,10 @@ class Work:
             due = await self._run(visit)
         except Refusal as refusal:
             refused = refusal
-        self._book(visit, began)
+        if self._service.skip:
+            self._service.skip -= 1
+        else:
+            self._book(visit, began)
         if due is None:
             self._begin_late(visit)
             await self._leave(visit, hand, refused)
@@ -99,7 +103,7 @@ class Work:
         """How long a worker was busy with *visit* this time; in a pool, without the wait for a child."""
         result = visit.results.get(self._stage.units[0].bloc.name) if self._with_times else None
         busy_ns = self._stage.now_ns() - began_ns if result is None else result.finished_ns - result.started_ns
-        self._stage.counts.service.add(busy_ns)
+        self._service.sample(busy_ns)
 
     def _begin_late(self, visit: Visit) -> None:
         """Where a unit may have waited in a pool, its start is what the child read."""
