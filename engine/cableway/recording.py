@@ -2,9 +2,8 @@
 How wishes for runs become runs: many at once, set by set, whatever their pipelines are.
 
 The number of round trips does not depend on how many there are: one for the versions, one that decides and
-inserts, and another one only where somebody else records the same keys at the same moment, or where
-parameters do not fit. What decides stands in a single statement under a lock for each pipeline whose policy looks
-at its other runs. Run by itself it is a transaction, committed durably; in a caller's own it stands or
+inserts, and another one only where keys have made runs before, or where parameters do not fit. What
+decides stands in a single statement under a lock for each pipeline whose policy looks at its other runs. Run by itself it is a transaction, committed durably; in a caller's own it stands or
 falls with that, and that one must be READ COMMITTED, record once, and has its locks until it ends.
 """
 

@@ -1,5 +1,5 @@
 """
-The run store in Postgres: one statement and one round trip for each call.
+The run store in Postgres: one round trip for each call that gets what it asks for.
 
 Every statement may be sent twice (a claim knows itself again by its id, the others find what they
 wrote), so where the connection broke the answer is asked for again. A store serves one thread at a
