@@ -70,7 +70,7 @@ def restored(value: Any, frames: Mapping[str, Any] | None) -> Any:
     if ROW in frames:
         return _table_of([value], frames[ROW])
     if not isinstance(value, Mapping):
-        return value
+        return cast("Any", value)
     entries = cast("Mapping[str, Any]", value)
     return {name: _table_of(entry, frames[name]) if name in frames else entry for name, entry in entries.items()}
 
