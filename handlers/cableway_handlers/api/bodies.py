@@ -8,11 +8,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from cableway.errors import Fault
 from cableway_handlers.api import strict_json
 from cableway_handlers.api.asgi import Message, header, read_json_body
+from cableway_handlers.api.problems import InvalidRequestError
 
 BODY_BYTES = 1024 * 1024
 """The largest body."""
@@ -61,14 +64,22 @@ JsonObject = dict[str, Any]
 class StrictRoute(APIRoute):
     """A route whose body is read by `strict_json` before anything is made of it.
 
-    A body over `BODY_BYTES` is 413, one that is not declared as JSON 415, one that is not strict JSON 400.
+    A body over `BODY_BYTES` is 413, one that is not declared as JSON 415, one that is not strict JSON 400. A query
+    parameter that is not known here is 422: a filter that is misspelt would otherwise look like an answer.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler behind the check."""
         handle = super().get_route_handler()
+        known = _query_names(self.dependant)
 
         async def strict(request: Request) -> Response:
+            unknown = sorted(set(request.query_params) - known)
+            if unknown:
+                near = f"; there are: {', '.join(sorted(known))}" if known else ""
+                raise InvalidRequestError(
+                    Fault(f"/query/{name[:80]}", "unknown", f"is not known here{near}") for name in unknown[:20]
+                )
             if self.body_field is not None and _has_body(request):
                 body = await read_json_body(request.scope, request.receive, limit_bytes=BODY_BYTES, deadline_s=BODY_S)
                 strict_json.parse(body)
@@ -76,6 +87,11 @@ class StrictRoute(APIRoute):
             return await handle(request)
 
         return strict
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    own = {parameter.alias for parameter in dependant.query_params}
+    return own.union(*(_query_names(each) for each in dependant.dependencies))
 
 
 class _Replay:

@@ -397,3 +397,11 @@ def test_requests_that_have_two_readings(shared: Api, head: bytes) -> None:
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 4")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_query_parameter_that_is_not_known_is_refused(client: httpx.Client) -> None:
+    answer = client.get("/runs", params={"stat": "failed", "limit": "5"})
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert fault["pointer"] == "/query/stat"
+    assert "is not known here; there are: " in fault["message"]
