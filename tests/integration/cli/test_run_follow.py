@@ -120,15 +120,13 @@ def test_runs_are_listed_by_state_and_age(cableway: Command) -> None:
     assert "'soon' is no age" in cableway.err
 
 
-def test_a_waiting_run_is_cancelled_at_once_and_seen_by_who_watches(cableway: Command) -> None:
+def test_a_waiting_run_is_cancelled_at_once_and_seen_by_who_watches(
+    cableway: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cableway("apply", "tiny.yaml") == 0
     run_id = recorded({"day": "2026-01-01"})
-    cancelling = threading.Timer(0.2, cancel, (run_id,))
-    cancelling.start()
-    try:
-        assert cableway("runs", "watch", run_id) == 3
-    finally:
-        cancelling.join()
+    monkeypatch.setattr("cableway_handlers.cli.run_follow.time.sleep", lambda _: cancel(run_id))
+    assert cableway("runs", "watch", run_id) == 3
     lines = cableway.err.splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines[:2]] == ["queued", "cancelled"]
     assert cableway.json("runs", "cancel", run_id, "--wait") == {"run_id": run_id, "state": "cancelled"}
