@@ -178,7 +178,8 @@ class Catalog:
 
         known = self.names()
         near = get_close_matches(name, known, n=3) or known
-        message = f"no bloc type {name!r}; {'near it' if near is not known else 'known'}: {', '.join(near)}"
+        said = f"{'near it' if near is not known else 'known'}: {', '.join(near)}"
+        message = f"no bloc type {name!r}; {said}. A type of your own is found in a module that CABLEWAY_BLOCS names"
         return DefinitionError(message, [Fault("/bloc_type", "unknown_bloc", message)])
 
     def _from_modules(self) -> dict[str, type[Bloc]]:

@@ -311,4 +311,4 @@ def _unknown_pipeline(name: str, known: str, *, archived: bool) -> UnknownPipeli
     shown = storable_text(name)[:80]
     if archived:
         return UnknownPipelineError(f"the pipeline {shown!r} is archived")
-    return UnknownPipelineError(f"no pipeline {shown!r}; there are: {known}. Store it first, or correct the name")
+    return UnknownPipelineError(f"no pipeline {shown!r}; there are: {known}. Store it with `cableway apply FILE`, or correct the name")
