@@ -451,6 +451,6 @@ def test_parameters_reach_config_and_blocs() -> None:
 
 def test_a_stage_that_names_no_errors_tries_again_on_all() -> None:
     retry = {"attempts": 3, "initial_s": 0.001}
-    ran = run(pipeline(stage(bloc("numbers")), stage(bloc("multiply", fail_on=[[0, 1, 2]]), retry=retry)))
+    ran = run(pipeline(stage(bloc("numbers", batch_size=1)), stage(bloc("multiply", fail_on=[1]), retry=retry)))
     assert ran.code == 3
     assert [letter.attempts for letter in ran.letters] == [3]
