@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -184,7 +184,7 @@ def _with_factories(schema: Any, config: type) -> JsonObject:
     properties = dict(cast("Mapping[str, Any]", schema.get("properties", {})))
     for each in fields(config):
         if each.default_factory is not MISSING and each.name in properties:
-            made = json.loads(json.dumps(each.default_factory()))
+            made = json.loads(json.dumps(each.default_factory(), default=asdict))
             properties[each.name] = {**properties[each.name], "default": made}
     return {**schema, "properties": properties}
 

@@ -22,7 +22,6 @@ settings: {max_errors: 2}
 """
 
 
-@pytest.mark.promise("P16")
 def test_dead_letters_from_their_failure_to_their_end(cableway: Command, database: str) -> None:
     def query(text: str) -> list[tuple[int]]:
         with psycopg.connect(database, autocommit=True) as connection:
