@@ -121,14 +121,17 @@ def test_with_few_processes_it_says_what_it_lacks(stored: State, lane: str) -> N
 
     many = stage(bloc("numbers", batch_size=1, count=500), name="load")
     run_id = record(stored, many, stage(bloc("multiply", lane=lane), workers=60))
-    done = limited(limit, run_id, stored.url, user=NOBODY, group=NOBODY, extra_groups=[])
+    try:
+        done = limited(limit, run_id, stored.url, user=NOBODY, group=NOBODY, extra_groups=[])
+    except PermissionError:
+        pytest.skip("another user may not start this Python")
     assert done.returncode == 74, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["reason"] == "resource"
 
 
 @pytest.mark.promise("P21")
 @pytest.mark.fault("B11")
-def test_without_memory_to_share(stored: State, tmp_path: Path) -> None:
+def test_without_memory_to_share(stored: State) -> None:
     """Large values then go through files or pipes, or the job says what it lacks; it does not hang."""
     need.root()
     unshare = need.tool("unshare")
@@ -144,8 +147,9 @@ def test_without_memory_to_share(stored: State, tmp_path: Path) -> None:
         pytest.skip("may not hide /dev/shm")
     url = stored.url
     if "/dev/shm" in url:
-        hide = hide.replace("mount", f"mkdir {tmp_path}/pg && mount --bind /dev/shm {tmp_path}/pg && mount", 1)
-        url = url.replace("/dev/shm", f"{tmp_path}/pg")
+        # Below pytest's own folder the path would be too long for a socket; in a namespace of its own it hides nothing.
+        hide = f"mount --bind /dev/shm /mnt && {hide}"
+        url = url.replace("/dev/shm", "/mnt")
     env = environment(url, CABLEWAY_BLOCS=BLOCS)
     arguments = [unshare, "-m", "sh", "-c", hide, *command(run_id)]
     done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
