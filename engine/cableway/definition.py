@@ -230,7 +230,7 @@ class TriggerDefinition:
     """What starts runs of the pipeline: a cron rule, a webhook or a cloud event."""
 
     kind: TriggerKind = "cron"
-    """``cron`` needs an ``expression``; ``webhook`` has its address from the trigger's name; ``event`` has ``match``."""
+    """``cron`` needs an ``expression``; a ``webhook``'s address is the trigger's name; ``event`` has ``match``."""
     expression: str | None = None
     """Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday)."""
     timezone: str | None = None

@@ -127,7 +127,7 @@ class RunFailedError(CablewayError):
     code = "run_failed"
     title = "The run failed"
     exit_code = EXIT_RUN_FAILED
-    retry = "never"
+    retry: ClassVar[Retry] = "never"
 
 
 class SourceError(RunFailedError):
@@ -135,7 +135,7 @@ class SourceError(RunFailedError):
 
     code = "source_error"
     title = "The source failed"
-    retry = "policy"
+    retry: ClassVar[Retry] = "policy"
 
 
 class SourceChangedError(SourceError):

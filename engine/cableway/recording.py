@@ -2,9 +2,10 @@
 How wishes for runs become runs: many at once, set by set, whatever their pipelines are.
 
 The number of round trips does not depend on how many there are: one for the versions, one that decides and
-inserts, and another one only where keys have made runs before, or where parameters do not fit. What
-decides stands in a single statement under a lock for each pipeline whose policy looks at its other runs. Run by itself it is a transaction, committed durably; in a caller's own it stands or
-falls with that, and that one must be READ COMMITTED, record once, and has its locks until it ends.
+inserts, and another one only where keys have made runs before, or where parameters do not fit. What decides
+stands in a single statement under a lock for each pipeline whose policy looks at its other runs. Run by itself it is
+a transaction, committed durably; in a caller's own it stands or falls with that, and that one must be READ
+COMMITTED, record once, and has its locks until it ends.
 """
 
 from __future__ import annotations
@@ -311,4 +312,6 @@ def _unknown_pipeline(name: str, known: str, *, archived: bool) -> UnknownPipeli
     shown = storable_text(name)[:80]
     if archived:
         return UnknownPipelineError(f"the pipeline {shown!r} is archived")
-    return UnknownPipelineError(f"no pipeline {shown!r}; there are: {known}. Store it with `cableway apply FILE`, or correct the name")
+    return UnknownPipelineError(
+        f"no pipeline {shown!r}; there are: {known}. Store it with `cableway apply FILE`, or correct the name"
+    )

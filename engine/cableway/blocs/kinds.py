@@ -282,7 +282,7 @@ class ExporterBloc(Bloc):
     kind = "exporter"
     lanes: ClassVar[tuple[str, ...]] = LOCAL_LANES
     takes_replays: ClassVar[bool] = False
-    """Where it writes its target as a whole, it puts single items among what is there when `LinePlace.replay` is set."""
+    """Where it writes its target as a whole, it puts single items among what is there if `LinePlace.replay` is set."""
 
     @classmethod
     def sole_target(cls, config: Any) -> str | None:  # noqa: ARG003 - for those who extend it

@@ -11,7 +11,9 @@ from cableway.flow.fields import flag, number, whole
 ErrorClass = type[BaseException] | str
 
 # What no repetition can mend: the same result would be as large, as unpicklable or as ill-formed again.
-_HOPELESS = frozenset({"unpicklable_result", "unpicklable_input", "too_large", "duplicate_id", "bad_result", "failed_before"})
+_HOPELESS = frozenset(
+    {"unpicklable_result", "unpicklable_input", "too_large", "duplicate_id", "bad_result", "failed_before"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

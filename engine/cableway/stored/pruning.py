@@ -45,7 +45,8 @@ def prune(
     """Delete what ended, was decided or was received longer ago than *older_than*; *tell* how far it is after a batch.
 
     A run stays while it is open, while another run that stays refers to it, while its webhook's key is remembered, and,
-    without *force*, while dead letters on its line are not resolved. With *dry_run* nothing is deleted, and the counts are what would be.
+    without *force*, while dead letters on its line are not resolved. With *dry_run* nothing is deleted, and the counts
+    are what would be.
     """
     before = datetime.now(UTC) - older_than
     wish = {"before": before, "pipeline": pipeline, "force": force}

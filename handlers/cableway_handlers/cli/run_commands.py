@@ -19,16 +19,27 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(runs_app, name="runs")
 
 
+_What = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME|RUN_ID",
+        help="A stored pipeline, or a recorded run.",
+        autocompletion=pipelines_and_runs,
+        show_default=False,
+    ),
+]
+_Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="BLOC=FILE",
+        help="Take a bloc's data from a JSON, JSON Lines or CSV file; may be repeated.",
+    ),
+]
+
+
 def run(  # noqa: PLR0913, PLR0917 - each is an option
-    what: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="NAME|RUN_ID",
-            help="A stored pipeline, or a recorded run.",
-            autocompletion=pipelines_and_runs,
-            show_default=False,
-        ),
-    ] = None,
+    what: _What = None,
     file: Annotated[
         str | None,
         typer.Option("--file", "-f", metavar="FILE", help="A document; needs no database, and is recorded nowhere."),
@@ -44,14 +55,7 @@ def run(  # noqa: PLR0913, PLR0917 - each is an option
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing, and show what would be.")] = False,
     first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Begin with this stage.")] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="End with this stage.")] = None,
-    given: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="BLOC=FILE",
-            help="Take a bloc's data from a JSON, JSON Lines or CSV file; may be repeated.",
-        ),
-    ] = None,
+    given: _Given = None,
     partial_ok: Annotated[
         bool, typer.Option("--partial-ok", help="Exit with 0 where items failed and others succeeded.")
     ] = False,

@@ -119,7 +119,8 @@ def test_an_unknown_pipeline_names_those_that_there_are(stored: State) -> None:
     stored.record(NOOP)
     ended = job("run", "nope", env=environment(stored.url))
     assert (
-        told(ended, 78, "unknown_pipeline") == "no pipeline 'nope'; there are: p. Store it with `cableway apply FILE`, or correct the name"
+        told(ended, 78, "unknown_pipeline")
+        == "no pipeline 'nope'; there are: p. Store it with `cableway apply FILE`, or correct the name"
     )
 
 
