@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
-from cableway.definition import TriggerDefinition
+from cableway.definition import TriggerDefinition, TriggerKind
 from cableway.definitions.cron_grammar import CronError, parse_cron
 from cableway.definitions.pointers import escaped
 from cableway.definitions.triggers import config_faults
@@ -136,7 +136,7 @@ def _faults(values: Mapping[str, Any]) -> Iterator[Fault]:
     elif faults := json_faults(values["config"], "/config"):
         yield from faults
     elif kind in {"webhook", "event"}:
-        yield from config_faults(kind, values["config"], "/config")
+        yield from config_faults(cast("TriggerKind", kind), cast("Mapping[str, Any]", values["config"]), "/config")
 
 
 def _cron_faults(expression: Any) -> Iterator[Fault]:

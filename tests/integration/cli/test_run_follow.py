@@ -125,7 +125,11 @@ def test_a_waiting_run_is_cancelled_at_once_and_seen_by_who_watches(
 ) -> None:
     assert cableway("apply", "tiny.yaml") == 0
     run_id = recorded({"day": "2026-01-01"})
-    monkeypatch.setattr("cableway_handlers.cli.run_follow.time.sleep", lambda _: cancel(run_id))
+
+    def meanwhile(seconds: float) -> None:
+        cancel(run_id)
+
+    monkeypatch.setattr("cableway_handlers.cli.run_follow.time.sleep", meanwhile)
     assert cableway("runs", "watch", run_id) == 3
     lines = cableway.err.splitlines()
     assert [line.split(maxsplit=1)[1] for line in lines[:2]] == ["queued", "cancelled"]

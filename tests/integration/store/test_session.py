@@ -138,12 +138,13 @@ def test_inside_a_transaction_nothing_is_sent_again(session: Session, run_id: st
 def test_a_deadlock_is_tried_again(session: Session, store: PostgresRunStore, run_id: str, code: str) -> None:
     claim = store.claim(run_id)
     assert isinstance(claim, Claimed)
-    session.connection().execute(
+    statements = (
         "CREATE SEQUENCE tries; "
         "CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'again' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$; "
         "CREATE TRIGGER twice BEFORE UPDATE ON cableway.runs FOR EACH ROW EXECUTE FUNCTION twice()"
     )
+    session.connection().execute(statements.encode())
     assert store.beat(claim.lease).cancel_requested is False
 
 

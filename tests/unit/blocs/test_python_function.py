@@ -41,7 +41,7 @@ async def test_a_coroutine_function_gives_what_can_be_awaited() -> None:
 
 def test_the_interpreter_lane_calls_it_without_the_bloc() -> None:
     bloc = python("several", frames="as_is")
-    config = {"function": f"{MODULE}:several", "arguments": {}}
+    config: dict[str, Any] = {"function": f"{MODULE}:several", "arguments": {}}
     assert list(call(config, context_of(bloc, {"source": "x"}))) == ["x", "x"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cableway.blocs.sql import SqlBloc, SqlConfig
+from cableway.blocs.tables import library
 from cableway.catalog import Catalog
 from cableway.errors import RunFailedError
 from tests.unit.blocs.contexts import context_of
@@ -72,9 +73,10 @@ def test_no_file_and_no_network_is_reached(query: str, tmp_path: Path) -> None:
 
 
 def test_a_name_of_python_is_no_table() -> None:
-    rows = ROWS  # noqa: F841 - what a replacement scan would find
-    with pytest.raises(RunFailedError, match=r"question.*rows does not exist"):
-        asked("SELECT * FROM rows")
+    frame = library("pyarrow").Table.from_pylist(ROWS)  # what a replacement scan would find
+    with pytest.raises(RunFailedError, match=r"question.*frame does not exist"):
+        asked("SELECT * FROM frame")
+    assert frame.num_rows == 3
 
 
 def test_what_fails_on_a_value_does_not_tell_it() -> None:

@@ -79,15 +79,15 @@ def test_both_ways_in_which_s3_tells_have_one_key() -> None:
     assert len(events(long)[0].key) < 100
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        {},
-        {"Records": None},
-        {"Records": [1, {"eventSource": "aws:s3"}, {"eventSource": "aws:s3", "s3": []}]},
-        {"source": "x"},
-    ],
-)
+NO_EVENTS: list[dict[str, Any]] = [
+    {},
+    {"Records": None},
+    {"Records": [1, {"eventSource": "aws:s3"}, {"eventSource": "aws:s3", "s3": []}]},
+    {"source": "x"},
+]
+
+
+@pytest.mark.parametrize("event", NO_EVENTS)
 def test_what_is_no_event_tells_nothing(event: dict[str, Any]) -> None:
     assert events(event) == []
     assert not is_sqs(event)
