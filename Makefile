@@ -8,8 +8,9 @@ PYTHON ?= $(shell for python in python3.14 python3 python3.13 python3.12 python3
 	done; echo python3)
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
-# Test files go to workers whole, so that a module's fixtures are made once.
-WORKERS ?= 2
+# Test files go to workers whole, so that a module's fixtures are made once. Many tests wait for processes, so that
+# there may be more workers than cores.
+WORKERS ?= 3
 ENVIRONMENT = $(PYTHON) scripts/environment.py --venv "$(VENV)"
 
 # Byte code makes the second start fast, and no recipe waits for an answer.

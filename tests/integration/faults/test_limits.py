@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,14 @@ def test_under_another_language_than_ours(stored: State, processes: Processes) -
     assert (done.code, done.last["state"]) == (3, "failed")
 
 
-def limited(limit: Callable[[], None], run_id: str, url: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    env = environment(url, CABLEWAY_BLOCS=BLOCS)
+def limited(limits: dict[str, int], run_id: str, url: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run it under *limits*, set by a Python between: a fork of this process, with its threads, may crash by itself."""
+    set_them = "import os, resource, sys\n" + "".join(
+        f"resource.setrlimit(resource.{name}, ({value}, {value}))\n" for name, value in limits.items()
+    )
     return subprocess.run(
-        command(run_id),
-        env=env,
-        preexec_fn=limit,
+        [sys.executable, "-c", f"{set_them}os.execv(sys.argv[1], sys.argv[1:])", *command(run_id)],
+        env=environment(url, CABLEWAY_BLOCS=BLOCS),
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -96,9 +98,7 @@ def limited(limit: Callable[[], None], run_id: str, url: str, **options: Any) ->
 @pytest.mark.promise("P21")
 @pytest.mark.fault("B11")
 def test_with_64_handles_a_job_without_workers_runs_and_one_with_many_says_what_it_lacks(stored: State) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-
+    limit = {"RLIMIT_NOFILE": 64}
     few = limited(limit, record(stored, stage(bloc("numbers", batch_size=1)), stage(bloc("multiply"))), stored.url)
     assert few.returncode == 0, few.stderr
     many = stage(bloc("numbers", batch_size=1, count=500), name="load")
@@ -115,10 +115,7 @@ def test_with_64_handles_a_job_without_workers_runs_and_one_with_many_says_what_
 @pytest.mark.parametrize("lane", ["process", "thread"])
 def test_with_few_processes_it_says_what_it_lacks(stored: State, lane: str) -> None:
     need.root()
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NPROC, (12, 12))
-
+    limit = {"RLIMIT_NPROC": 12}
     many = stage(bloc("numbers", batch_size=1, count=500), name="load")
     run_id = record(stored, many, stage(bloc("multiply", lane=lane), workers=60))
     try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -23,15 +22,12 @@ LIMIT_BYTES = 256 << 20
 
 
 @pytest.fixture
-def confine() -> Iterator[Callable[[], None]]:
+def confine() -> Iterator[Path]:
     """Has the process that calls it, and its children, live on 256 MiB."""
     need.root()
     made = _cgroup()
 
-    def enter() -> None:
-        (made / "cgroup.procs").write_text(str(os.getpid()))
-
-    yield enter
+    yield made / "cgroup.procs"
     with suppress(OSError):
         made.rmdir()
 
@@ -52,18 +48,16 @@ def _cgroup() -> Path:
     pytest.skip("may not limit memory here")
 
 
-def run(confine: Callable[[], None], run_id: str, url: str) -> subprocess.CompletedProcess[str]:
+def run(confine: Path, run_id: str, url: str) -> subprocess.CompletedProcess[str]:
     env = environment(url, CABLEWAY_BLOCS=BLOCS)
-    return subprocess.run(
-        command(run_id), env=env, preexec_fn=confine, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    # By a shell between: a fork of this process, with its threads, may crash by itself.
+    confined = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(confine), *command(run_id)]
+    return subprocess.run(confined, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
 @pytest.mark.promise("P12")
 @pytest.mark.fault("B6")
-def test_a_worker_that_is_killed_for_its_memory_fails_its_item_alone(
-    stored: State, confine: Callable[[], None]
-) -> None:
+def test_a_worker_that_is_killed_for_its_memory_fails_its_item_alone(stored: State, confine: Path) -> None:
     greedy = stage(bloc("swell", lane="process", on=3), workers=1)
     run_id = record(stored, stage(bloc("numbers", batch_size=1, count=6)), greedy, max_errors=1)
     done = run(confine, run_id, stored.url)
@@ -76,7 +70,7 @@ def test_a_worker_that_is_killed_for_its_memory_fails_its_item_alone(
 @pytest.mark.chaos
 @pytest.mark.promise("P16")
 @pytest.mark.fault("B6")
-def test_a_runner_that_is_killed_for_its_memory_leaves_its_lease(stored: State, confine: Callable[[], None]) -> None:
+def test_a_runner_that_is_killed_for_its_memory_leaves_its_lease(stored: State, confine: Path) -> None:
     greedy = stage(bloc("swell", lane="thread", on=3))
     run_id = record(stored, stage(bloc("numbers", batch_size=1, count=6)), greedy, lease_ttl_s=1, attempts=2)
     assert run(confine, run_id, stored.url).returncode == -9

@@ -88,7 +88,7 @@ def test_a_run_whose_attempt_died_is_taken_up_once_its_lease_has_run_out(stored:
     run_id = stored.record(NOOP, lease_ttl_s=2)
     with psycopg.connect(stored.url, autocommit=True) as connection:
         connection.execute(
-            "UPDATE cableway.runs SET state = 'running', attempt = 1, lease_token = 1,"
+            "UPDATE cableway.runs SET state = 'running', attempt = 1, lease_token = 1, has_place = true,"
             " lease_expires_at = clock_timestamp() + interval '1 second'"
         )
     ended = stored.run(run_id)
@@ -131,7 +131,6 @@ def test_a_signal_drains_and_is_recorded(stored: State, number: signal.Signals) 
     assert (run.state, run.exit_code) == ("interrupted", 143)
     assert '"reason": "interrupted"' in out
     assert err == "cableway: the run was stopped by a signal\n"
-    assert stored.run(run_id, cwd=None, LOG_LEVEL="ERROR").last["attempt"] == 2 if number == signal.SIGINT else True
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])

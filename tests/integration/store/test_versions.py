@@ -184,7 +184,7 @@ def test_versions_are_compared_place_by_place(storage: DatabaseStorage) -> None:
 
 
 def test_a_run_in_flight_keeps_the_version_it_was_recorded_with(storage: DatabaseStorage) -> None:
-    save(storage, "as it was")
+    storage.save_pipeline(document(description="as it was", settings={"concurrency": 2}))
     queued, running = (storage.record_run(RunRequest(pipeline="numbers")).run_id for _ in range(2))
     with closing(PostgresRunStore(storage.session.settings)) as store:
         claim = store.claim(running)

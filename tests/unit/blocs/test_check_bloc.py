@@ -77,7 +77,7 @@ def test_what_only_warns_is_counted_and_let_through(caplog: pytest.LogCaptureFix
         (
             [{"at": datetime.now(UTC) - timedelta(hours=3)}],
             {"rule": "freshness", "columns": ["at"], "max_age_s": 3600},
-            "contract: freshness\\(at\\): the newest value is 108\\d\\d s old",
+            "contract: freshness\\(at\\): the newest value is 1\\d{4} s old",
         ),
         ([{"at": date(2020, 1, 1)}], {"rule": "freshness", "columns": ["at"], "max_age_s": 60}, "the newest value is"),
         ([{"at": None}], {"rule": "freshness", "columns": ["at"], "max_age_s": 60}, "no value to be fresh"),

@@ -9,9 +9,9 @@ from tests.unit.cli.conftest import Command
 
 
 def test_bloc_types_are_offered_without_a_database(cableway: Command) -> None:
-    ((name, summary),) = completion.bloc_types("csv")
+    ((name, summary),) = completion.bloc_types("csv_l")
     assert name == "csv_loader"
-    assert summary.startswith("Loads a CSV file")
+    assert summary.startswith("Loads CSV files")
 
 
 @pytest.mark.parametrize("url", [None, "postgresql://someone@127.0.0.1:1/nowhere", "nonsense"])
