@@ -499,6 +499,6 @@ def test_the_matrix_names_every_setting_of_a_stage() -> None:
     from dataclasses import fields
 
     tried = {name for case in CASES for name in case.settings} | {"name", "execution_type"}
-    # tests/unit/lanes: what counts as a restart is the pools' affair; tests/unit/flow: turnstiles are objects of the job.
+    # What counts as a restart is the pools' affair (tests/unit/lanes); turnstiles are objects that the job makes.
     elsewhere = {"pool_restarts", "turnstiles"}
     assert {each.name for each in fields(StageConfig)} - tried == elsewhere
