@@ -57,6 +57,7 @@ def test_the_same_webhook_again_is_answered_with_the_same_run(api: Api) -> None:
 
 
 @pytest.mark.promise("P3")
+@pytest.mark.fault("E5")
 def test_the_same_id_with_another_body_is_refused(api: Api) -> None:
     assert api.send(webhook(api.url, id="msg_1")).status_code == 202
     refused = api.send(webhook(api.url, b'{"day": "2026-02-01"}', id="msg_1"))
@@ -72,6 +73,7 @@ def test_two_hooks_of_one_pipeline_may_get_the_same_id(api: Api) -> None:
 
 
 @pytest.mark.promise("P1")
+@pytest.mark.fault("E4")
 async def test_a_hundred_replays_at_once_make_one_run(api: Api) -> None:
     async with httpx.AsyncClient(timeout=30, trust_env=False, limits=httpx.Limits(max_connections=100)) as client:
         responses = await asyncio.gather(*(client.send(webhook(api.url, id="msg_1")) for _ in range(100)))
