@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 
 import pytest
 
 pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.state", "tests.fixtures.image"]
+
+# Who starts the tests in the background may have them ignore these, and so would every process that they start.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # A developer's own database or collector must never hear of a test.
 for _name in [name for name in os.environ if name.startswith(("DATABASE_", "OTEL_", "CABLEWAY_"))]:
