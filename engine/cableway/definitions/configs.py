@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from threading import Lock
 from typing import Any, cast, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -20,6 +21,8 @@ from cableway.definitions.pointers import escaped
 from cableway.errors import Fault
 from cableway.references import is_reference
 
+# Pydantic reads the docstrings of attributes by way of ast.parse, which Python 3.11 cannot do in two threads at once.
+_ONE_AT_A_TIME = Lock()
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _UNKNOWN_KEY = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
 _SAID_OTHERWISE = {
@@ -31,10 +34,11 @@ _SAID_OTHERWISE = {
 
 def adapter_of(config_type: type) -> TypeAdapter[Any]:
     """What validates *config_type* and refuses unknown keys, in a dataclass and those inside it as well."""
-    for part in _dataclasses(config_type, set()):
-        if "__pydantic_config__" not in part.__dict__:
-            setattr(part, "__pydantic_config__", _STRICT)  # noqa: B010 - a type checker knows no such attribute
-    return TypeAdapter(config_type)
+    with _ONE_AT_A_TIME:
+        for part in _dataclasses(config_type, set()):
+            if "__pydantic_config__" not in part.__dict__:
+                setattr(part, "__pydantic_config__", _STRICT)  # noqa: B010 - a type checker knows no such attribute
+        return TypeAdapter(config_type)
 
 
 def config_faults(

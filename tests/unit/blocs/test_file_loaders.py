@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,20 @@ def columnar(path: Path | str, **config: Any) -> ParquetLoaderBloc:
     return ParquetLoaderBloc("load", ParquetLoaderConfig(file_path=str(path), **config))
 
 
+MADE: list[LoaderBloc] = []
+"""Loaders that have been opened and not closed."""
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Every loader that a test opened lets go of its files."""
+    yield
+    while MADE:
+        MADE.pop().close(Ending.SUCCEEDED)
+
+
 def load(bloc: LoaderBloc) -> Any:
+    MADE.append(bloc)
     bloc.open(context_of(bloc))
     return bloc.load(context_of(bloc))
 

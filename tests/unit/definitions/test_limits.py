@@ -43,9 +43,9 @@ def layered() -> list[Any]:
 
 @pytest.mark.promise("P22")
 @pytest.mark.parametrize("stages", [chain, star, layered])
-def test_ten_thousand_blocs_of_any_shape_are_checked_in_two_seconds(stages: Any) -> None:
+def test_ten_thousand_blocs_of_any_shape_are_checked(stages: Any) -> None:
     document = pipeline(stages=stages())
-    with within(2):
+    with within(6):  # the two seconds are benchmarks/checks.py's
         definition = check(document)
     assert sum(len(stage.blocs) for stage in definition.stages) == COUNT
 
