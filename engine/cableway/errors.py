@@ -28,6 +28,7 @@ CablewayError                   base; caught at the process boundary only       
     UnknownPipelineError        no pipeline of this name
     UnknownNameError            no bloc, trigger or scheduler of this name
     UnknownRunError             no run with this id
+    NotExplainedError           no attempt of the run has left times yet
     TakenError                  the name is another's, or what it names is still in use
     ConflictError               somebody has changed it in between
     ParameterError              the run's parameters do not fit
@@ -411,6 +412,14 @@ class ReplayError(DefinitionError):
 
     code = "not_replayable"
     title = "This cannot be replayed"
+    status = 409
+
+
+class NotExplainedError(DefinitionError):
+    """No attempt of the run has left times by which it could be explained."""
+
+    code = "not_explained"
+    title = "There is nothing to explain yet"
     status = 409
 
 

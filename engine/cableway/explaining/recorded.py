@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cableway.definition import JsonObject
-from cableway.errors import UnknownNameError, UnknownRunError
+from cableway.errors import NotExplainedError, UnknownRunError
 from cableway.explaining.network import Explanation, RecordedStage, explained
 from cableway.store.executor import Step, Steps
 from cableway.store.ids import is_id
@@ -39,13 +39,13 @@ class RunProfile:
 
 
 def read_profile(run_id: str) -> Steps[RunProfile]:
-    """The profile of a run. Raise `UnknownRunError`, or `UnknownNameError` where no attempt of it has left one."""
+    """The profile of a run. Raise `UnknownRunError`, or `NotExplainedError` where no attempt of it has left one."""
     run = (yield Step("run", {"run_id": run_id})) if is_id(run_id) else []
     if not run:
         raise UnknownRunError(f"no run {storable_text(run_id)[:80]!r}")
     rows = yield Step("profile", {"run_id": run_id})
     if not rows or rows[0]["profile"].get("format") != FORMAT:
-        raise UnknownNameError(
+        raise NotExplainedError(
             f"run {run_id} is {run[0]['state']}, and no attempt of it has left times: there is nothing to explain yet"
         )
     return RunProfile(run_id=run_id, **rows[0])

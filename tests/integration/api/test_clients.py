@@ -115,7 +115,7 @@ def test_all_that_can_be_asked_of_schedulers_and_runs(client: CablewayClient) ->
     }
     assert [client.list_attempts(other["run_id"]), client.list_stages(other["run_id"])] == [[], []]
     assert client.list_spans(other["run_id"]) == []
-    with pytest.raises(ClientError, match="404"):
+    with pytest.raises(ClientError, match="409"):
         client.explain_run(other["run_id"])
     assert client.list_dead_letters(run_id=other["run_id"]) == []
     assert [hook["name"] for hook in client.list_hooks()] == ["orders"]

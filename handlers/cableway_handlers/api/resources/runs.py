@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field, TypeAdapter
 
-from cableway.errors import UnknownNameError, UnknownPipelineError, UnknownRunError
+from cableway.errors import NotExplainedError, UnknownPipelineError, UnknownRunError
 from cableway.explaining.recorded import RunExplanation, explanation_of, read_profile
 from cableway.runs import RunRequest
 from cableway.store.executor import Steps
@@ -129,17 +129,17 @@ async def list_spans(office: TheOffice, caller: Reads, run_id: str) -> Page[Span
     return Page(items=list(await office.desk.read(lambda: read_spans(run_id))), next_cursor=None)
 
 
-@router.get("/{run_id}/explanation", summary="Why a run took so long")
+@router.get("/{run_id}/explanation", summary="Why a run took so long", responses=refuses(409))
 async def explain_run(office: TheOffice, caller: Reads, run_id: str) -> RunExplanation:
     """Which stage held it up, and what it would have taken with more workers there, replayed from recorded times.
 
-    404 until an attempt has left any.
+    409 until an attempt has left any.
     """
     await _read(office, caller, run_id)
     try:
         profile = await office.desk.read(lambda: read_profile(run_id))
-    except UnknownNameError:
-        raise UnknownNameError("No attempt of this run has left times: there is nothing to explain yet.") from None
+    except NotExplainedError:
+        raise NotExplainedError("No attempt of this run has left times: there is nothing to explain yet.") from None
     return await asyncio.to_thread(explanation_of, profile)
 
 
