@@ -38,7 +38,10 @@ def adapter_of(config_type: type) -> TypeAdapter[Any]:
         for part in _dataclasses(config_type, set()):
             if "__pydantic_config__" not in part.__dict__:
                 setattr(part, "__pydantic_config__", _STRICT)  # noqa: B010 - a type checker knows no such attribute
-        return TypeAdapter(config_type)
+        try:
+            return TypeAdapter(config_type)
+        except SystemError:  # Python 3.11 miscounts the depth of a parse that the garbage collector came into
+            return TypeAdapter(config_type)
 
 
 def config_faults(
