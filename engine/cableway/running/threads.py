@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from cableway.aside import aside
 from cableway.errors import RunFailedError
 
 T = TypeVar("T")
@@ -34,34 +34,17 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Call *function* in a thread. Cancelling this leaves the call behind; it goes on and nobody hears of it."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(value)
-        else:
-            done.set_exception(error)
-
-    def call() -> None:
-        value, error = _result_of(function, args)
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=call, name=f"cableway-{getattr(function, '__name__', 'call')}", daemon=True).start()
-    return await done
+    """Call *function* as `aside` does; where it wants to end the process, it ends its run."""
+    return await aside(_guarded, function, args, name=getattr(function, "__name__", "call"))
 
 
-def _result_of(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+def _guarded(function: Callable[..., T], args: tuple[Any, ...]) -> T:
     try:
-        return function(*args), None
-    except Exception as error:  # noqa: BLE001 - it is raised again where the call is awaited
-        return None, error
+        return function(*args)
+    except Exception:
+        raise
     except BaseException as error:  # noqa: BLE001 - around somebody's code, as around a handler
-        return None, _as_failure(error)
+        raise _as_failure(error) from None
 
 
 async def called(method: Callable[..., Any], *args: Any) -> Any:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import httpcore
 
+from cableway.aside import aside
 from cableway.blocs.http.addresses import AddressGuard
-from cableway.blocs.http.aside import aside
 from cableway.blocs.http.stream import LoopStream
 from cableway.errors import Fault, SettingsError
 

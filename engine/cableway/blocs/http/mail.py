@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, MinLen
 
+from cableway.aside import aside
 from cableway.blocs.http.addresses import AddressGuard
-from cableway.blocs.http.aside import aside
 from cableway.errors import CredentialsError, HttpError
 
 _SOCKET_S = 30.0

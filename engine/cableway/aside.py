@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def aside(function: Callable[..., T], *args: Any) -> T:
-    """Call *function* in a thread. Cancelling this leaves the call behind, and nobody hears of it."""
+async def aside(function: Callable[..., T], *args: Any, name: str | None = None) -> T:
+    """Call *function* in a thread, under *name*. Cancelling this leaves the call behind, and nobody hears of it."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -33,5 +33,6 @@ async def aside(function: Callable[..., T], *args: Any) -> T:
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, value, error)
 
-    threading.Thread(target=call, name=f"cableway-{function.__name__.lstrip('_')}", daemon=True).start()
+    name = name or getattr(function, "__name__", "call").lstrip("_")
+    threading.Thread(target=call, name=f"cableway-{name}", daemon=True).start()
     return await done
