@@ -92,7 +92,7 @@ class FakeClock(Clock):
         with (
             _seeded(self._seed),
             patch("cableway.items._now_ns", self.now_ns),
-            patch("cableway.running.threads.threading", SimpleNamespace(Thread=self._thread)),
+            patch("cableway.aside.threading", SimpleNamespace(Thread=self._thread)),
         ):
             try:
                 with asyncio.Runner(loop_factory=self._new_loop) as runner:
