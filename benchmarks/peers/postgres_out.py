@@ -31,7 +31,8 @@ def cableway(kind: str, url: str, path: str) -> float:
 
     for name in ("psycopg", "pyarrow.csv", f"pyarrow.{kind}", "cableway.checks", "cableway.flow.lanes.thread"):
         import_module(name)
-    for name in (f"{kind}_exporter", "postgres_loader", "postgres_reading"):
+    exporter = "csv_files.exporter" if kind == "csv" else "parquet_exporter"
+    for name in (exporter, "postgres.loader", "postgres.reading"):
         import_module(f"cableway.blocs.{name}")
     load = {"table_name": "flights", "batch_size": BATCH_ROWS}
     stages = [

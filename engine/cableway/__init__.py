@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cableway.blocs.csv_loader import CsvLoaderBloc
+    from cableway.blocs.csv_files.loader import CsvLoaderBloc
     from cableway.blocs.kinds import ExporterBloc, LoaderBloc, TransformerBloc
-    from cableway.blocs.postgres_exporter import PostgresExporterBloc
+    from cableway.blocs.postgres.exporter import PostgresExporterBloc
     from cableway.context import RunContext
     from cableway.flow.config import ETLPipelineConfig, ExecutionType, StageConfig
     from cableway.flow.pipeline import ETLPipeline
@@ -41,7 +41,7 @@ __all__ = [
 
 _HOMES = {
     "DROP": "cableway.items",
-    "CsvLoaderBloc": "cableway.blocs.csv_loader",
+    "CsvLoaderBloc": "cableway.blocs.csv_files.loader",
     "DatabaseStorage": "cableway.storage",
     "ETLPipeline": "cableway.flow.pipeline",
     "ETLPipelineConfig": "cableway.flow.config",
@@ -49,7 +49,7 @@ _HOMES = {
     "ExporterBloc": "cableway.blocs.kinds",
     "ItemTracker": "cableway.flow.tracker",
     "LoaderBloc": "cableway.blocs.kinds",
-    "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
+    "PostgresExporterBloc": "cableway.blocs.postgres.exporter",
     "Rejected": "cableway.items",
     "RunContext": "cableway.context",
     "StageConfig": "cableway.flow.config",

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from cableway.blocs.aggregate import AggregateBloc
     from cableway.blocs.api_loader import ApiLoaderBloc
     from cableway.blocs.check import CheckBloc
-    from cableway.blocs.csv_exporter import CsvExporterBloc
-    from cableway.blocs.csv_loader import CsvLoaderBloc
+    from cableway.blocs.csv_files.exporter import CsvExporterBloc
+    from cableway.blocs.csv_files.loader import CsvLoaderBloc
     from cableway.blocs.example_transformer import ExampleTransformerBloc
     from cableway.blocs.http_call import HttpCallBloc
     from cableway.blocs.jsonl_exporter import JsonlExporterBloc
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from cableway.blocs.parquet_exporter import ParquetExporterBloc
     from cableway.blocs.parquet_loader import ParquetLoaderBloc
     from cableway.blocs.pass_through import PassThroughBloc
-    from cableway.blocs.postgres_exporter import PostgresExporterBloc
-    from cableway.blocs.postgres_loader import PostgresLoaderBloc
+    from cableway.blocs.postgres.exporter import PostgresExporterBloc
+    from cableway.blocs.postgres.loader import PostgresLoaderBloc
     from cableway.blocs.python_function import PythonBloc
     from cableway.blocs.refresh_webhooks import RefreshWebhooksBloc
     from cableway.blocs.run_adk_agents import RunAdkAgentsBloc
@@ -95,8 +95,8 @@ _HOMES = {
     "Bloc": "cableway.blocs.kinds",
     "CastBloc": "cableway.blocs.shaping.cast",
     "CheckBloc": "cableway.blocs.check",
-    "CsvExporterBloc": "cableway.blocs.csv_exporter",
-    "CsvLoaderBloc": "cableway.blocs.csv_loader",
+    "CsvExporterBloc": "cableway.blocs.csv_files.exporter",
+    "CsvLoaderBloc": "cableway.blocs.csv_files.loader",
     "DeduplicateBloc": "cableway.blocs.shaping.deduplicate",
     "Ending": "cableway.blocs.kinds",
     "ExampleTransformerBloc": "cableway.blocs.example_transformer",
@@ -111,8 +111,8 @@ _HOMES = {
     "ParquetLoaderBloc": "cableway.blocs.parquet_loader",
     "ParquetExporterBloc": "cableway.blocs.parquet_exporter",
     "PassThroughBloc": "cableway.blocs.pass_through",
-    "PostgresExporterBloc": "cableway.blocs.postgres_exporter",
-    "PostgresLoaderBloc": "cableway.blocs.postgres_loader",
+    "PostgresExporterBloc": "cableway.blocs.postgres.exporter",
+    "PostgresLoaderBloc": "cableway.blocs.postgres.loader",
     "PythonBloc": "cableway.blocs.python_function",
     "RefreshWebhooksBloc": "cableway.blocs.refresh_webhooks",
     "RenameBloc": "cableway.blocs.shaping.rename",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
-from cableway.blocs.csv_records import Cut
+from cableway.blocs.csv_files.records import Cut
 from cableway.blocs.file_loader import BadRow
 from cableway.blocs.tables import library
 from cableway.errors import SourceError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import MinLen
 
-from cableway.blocs.csv_exporter import Compression, compression_of
+from cableway.blocs.csv_files.exporter import Compression, compression_of
 from cableway.blocs.file_exporter import FileExporter, UnfitError
 from cableway.blocs.http.message import json_body
 from cableway.blocs.tables import library

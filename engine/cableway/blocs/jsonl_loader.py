@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, MinLen
 
 from cableway.blocs.column_types import arrow_type
-from cableway.blocs.csv_records import Cut, Cutter, Joined, Marks, read_fully
+from cableway.blocs.csv_files.records import Cut, Cutter, Joined, Marks, read_fully
 from cableway.blocs.file_loader import FileLoaderBloc, OnBadRow, Piece, type_faults
 from cableway.blocs.file_parts import BLOCK_BYTES, OpenPart, skip
 from cableway.blocs.incremental import Incremental

@@ -309,7 +309,7 @@ class ExporterBloc(Bloc):
 
     @classmethod
     def takes_csv(cls, config: Any) -> bool:  # noqa: ARG003 - as above
-        """Whether rows may come as `cableway.blocs.csv_rows.CsvRows`, whose bytes can be written as they are."""
+        """Whether rows may come as `cableway.blocs.csv_files.rows.CsvRows`, whose bytes can be written as they are."""
         return False
 
     def written(self) -> Written:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cableway.blocs.file_loader import FileLoaderBloc
 
 _READERS = {
-    "csv": "cableway.blocs.csv_loader:CsvLoaderBloc",
+    "csv": "cableway.blocs.csv_files.loader:CsvLoaderBloc",
     "jsonl": "cableway.blocs.jsonl_loader:JsonlLoaderBloc",
     "parquet": "cableway.blocs.parquet_loader:ParquetLoaderBloc",
 }

@@ -11,7 +11,7 @@ import pytest
 from psycopg.rows import tuple_row
 
 from cableway.blocs.kinds import Ending, LinePlace, Resources
-from cableway.blocs.postgres_exporter import PostgresExporterBloc, PostgresExporterConfig
+from cableway.blocs.postgres.exporter import PostgresExporterBloc, PostgresExporterConfig
 from cableway.context import RunContext, RunFacts
 from cableway.settings import DatabaseSettings
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.sql import SQL, Identifier
 
-from cableway.blocs.copy_binary import binary_chunks
-from cableway.blocs.copy_format import csv_chunks, fitted, postgres_type
+from cableway.blocs.postgres.copy_binary import binary_chunks
+from cableway.blocs.postgres.copy_format import csv_chunks, fitted, postgres_type
 from cableway.blocs.tables import library
 
 pa = library("pyarrow")

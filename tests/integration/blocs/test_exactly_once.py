@@ -7,7 +7,7 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from cableway.blocs.kinds import Ending
-from cableway.blocs.postgres_ledger import Ledger, position_of
+from cableway.blocs.postgres.ledger import Ledger, position_of
 from cableway.errors import LeaseLostError, SinkError
 from tests.integration.blocs.conftest import Open, Query
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cableway.blocs.kinds import Ending
-from cableway.blocs.postgres_exporter import PostgresExporterBloc, PostgresExporterConfig
+from cableway.blocs.postgres.exporter import PostgresExporterBloc, PostgresExporterConfig
 from cableway.errors import SinkError
 from tests.integration.blocs.conftest import Open, Query
 

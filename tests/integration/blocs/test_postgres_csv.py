@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from cableway.blocs.csv_exporter import CsvEncoder
-from cableway.blocs.csv_rows import CsvRows
+from cableway.blocs.csv_files.exporter import CsvEncoder
+from cableway.blocs.csv_files.rows import CsvRows
 from cableway.blocs.kinds import Resources
-from cableway.blocs.postgres_loader import PostgresLoaderBloc, PostgresLoaderConfig
+from cableway.blocs.postgres.loader import PostgresLoaderBloc, PostgresLoaderConfig
 from cableway.blocs.tables import library, to_arrow
 from cableway.context import RunContext, RunFacts
 from cableway.errors import SourceError

@@ -16,7 +16,7 @@ import pytest
 from psycopg import sql
 
 from cableway.blocs.kinds import Ending, Resources
-from cableway.blocs.postgres_exporter import PostgresExporterBloc, PostgresExporterConfig
+from cableway.blocs.postgres.exporter import PostgresExporterBloc, PostgresExporterConfig
 from cableway.blocs.tables import library
 from cableway.errors import CredentialsError, DefinitionError, RowError, SettingsError, SinkError, UnavailableError
 from cableway.settings import DatabaseSettings

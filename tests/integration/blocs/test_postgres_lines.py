@@ -12,8 +12,8 @@ import pytest
 from psycopg import sql
 
 from cableway.blocs.kinds import Ending, LinePlace
-from cableway.blocs.postgres_intake import CONFLICT_TRIES
-from cableway.blocs.postgres_table import Target
+from cableway.blocs.postgres.intake import CONFLICT_TRIES
+from cableway.blocs.postgres.table import Target
 from cableway.errors import DefinitionError, RowError, SinkError
 from cableway.settings import DatabaseSettings
 from cableway.store.session import Session
@@ -142,7 +142,7 @@ def test_conflicts_with_others_are_tried_again_five_times(
     conflicts: int,
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("cableway.blocs.postgres_intake.time.sleep", waits.append)
+    monkeypatch.setattr("cableway.blocs.postgres.intake.time.sleep", waits.append)
     query("CREATE TABLE numbers (n int PRIMARY KEY)")
     exporter = open_exporter(if_exists=if_exists, key=["n"])
     original, left = Target.copy, [conflicts]

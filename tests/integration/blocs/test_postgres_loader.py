@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cableway.blocs.incremental import Incremental
 from cableway.blocs.kinds import Resources
-from cableway.blocs.postgres_loader import PostgresLoaderBloc, PostgresLoaderConfig
+from cableway.blocs.postgres.loader import PostgresLoaderBloc, PostgresLoaderConfig
 from cableway.blocs.tables import library
 from cableway.context import RunContext, RunFacts
 from cableway.errors import CredentialsError, SettingsError, SourceError

@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from cableway.blocs.kinds import Ending
-from cableway.blocs.postgres_exporter import PostgresExporterBloc, PostgresExporterConfig
+from cableway.blocs.postgres.exporter import PostgresExporterBloc, PostgresExporterConfig
 from cableway.errors import RowError, SinkError
 from tests.integration.blocs.conftest import Open, Query
 

@@ -145,7 +145,7 @@ def test_a_published_type_is_described_and_not_built(published: DatabaseStorage)
     catalog = published.catalog()
     assert {"clean", "fetch", "csv_loader"} <= set(catalog.names())
     assert catalog.describe("fetch")["example"] == {"url": "https://example.org"}
-    assert catalog.path("csv_loader") == "cableway.blocs.csv_loader:CsvLoaderBloc"
+    assert catalog.path("csv_loader") == "cableway.blocs.csv_files.loader:CsvLoaderBloc"
     with pytest.raises(DefinitionError, match="not installed"):
         catalog.path("fetch")
     questions: list[Callable[[], object]] = [

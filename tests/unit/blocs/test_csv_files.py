@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cableway.blocs.csv_loader import CsvLoaderBloc, CsvLoaderConfig
+from cableway.blocs.csv_files.loader import CsvLoaderBloc, CsvLoaderConfig
 from cableway.blocs.kinds import Ending, Resources
 from cableway.blocs.tables import library
 from cableway.errors import BadRowError, SourceChangedError, SourceError
@@ -234,8 +234,8 @@ def test_what_spreadsheets_and_old_systems_leave(tmp_path: Path) -> None:
 
 @pytest.mark.fault("F10")
 def test_a_field_without_end_and_very_many_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cableway.blocs.csv_records.MAX_RECORD_BYTES", 1 << 20)
-    monkeypatch.setattr("cableway.blocs.csv_records.BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr("cableway.blocs.csv_files.records.MAX_RECORD_BYTES", 1 << 20)
+    monkeypatch.setattr("cableway.blocs.csv_files.records.BLOCK_BYTES", 1 << 16)
     path = tmp_path / "data.csv"
     with path.open("wb") as file:
         file.write(b'a,b\n1,2\n3,"')
@@ -248,7 +248,7 @@ def test_a_field_without_end_and_very_many_columns(tmp_path: Path, monkeypatch: 
 
 
 def test_large_rows_make_smaller_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cableway.blocs.csv_records.MAX_PIECE_BYTES", 1000)
+    monkeypatch.setattr("cableway.blocs.csv_files.records.MAX_PIECE_BYTES", 1000)
     path = written(tmp_path / "data.csv", "a\n" + f"{'x' * 399}\n" * 7)
     bloc = loader(path, batch_size=100)
     found = items(bloc)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cableway.blocs.csv_loader import CsvLoaderBloc, CsvLoaderConfig
-from cableway.blocs.csv_records import Marks, record_ends
+from cableway.blocs.csv_files.loader import CsvLoaderBloc, CsvLoaderConfig
+from cableway.blocs.csv_files.records import Marks, record_ends
 from cableway.blocs.kinds import Ending, Resources
 from cableway.blocs.tables import library
 from cableway.errors import SourceChangedError, SourceError

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cableway.blocs.csv_exporter import CsvExporterBloc, CsvExporterConfig
+from cableway.blocs.csv_files.exporter import CsvExporterBloc, CsvExporterConfig
 from cableway.blocs.file_exporter import FileExporter
 from cableway.blocs.jsonl_exporter import JsonlExporterBloc, JsonlExporterConfig
 from cableway.blocs.kinds import Ending, Resources

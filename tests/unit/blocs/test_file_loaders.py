@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cableway.blocs.csv_loader import CsvLoaderBloc, CsvLoaderConfig
+from cableway.blocs.csv_files.loader import CsvLoaderBloc, CsvLoaderConfig
 from cableway.blocs.file_loader import FileLoaderBloc
 from cableway.blocs.incremental import Incremental
 from cableway.blocs.jsonl_loader import JsonlLoaderBloc, JsonlLoaderConfig

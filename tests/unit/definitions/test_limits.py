@@ -142,7 +142,7 @@ def test_there_are_only_so_many(what: str) -> None:
 
 @pytest.mark.promise("P22")
 @pytest.mark.parametrize(
-    "path", ["os:system", "builtins:eval", "../../x", "cableway.blocs.csv_loader:CsvLoaderBloc", "", "x" * 10_000]
+    "path", ["os:system", "builtins:eval", "../../x", "cableway.blocs.csv_files.loader:CsvLoaderBloc", "", "x" * 10_000]
 )
 def test_only_registered_types_are_blocs(path: str) -> None:
     assert faults_of(pipeline(stages=[[inline("a", path)]])) == {"/stages/0/0/bloc_type": "unknown_bloc"}

@@ -52,7 +52,7 @@ def test_each_rule_names_the_place(house: Path, source: str, fault: str) -> None
     [
         ("engine/cableway/settings.py", "import os\nx = os.environ['A']\n"),
         ("engine/cableway/store/executor.py", "Q = 'SELECT 1'\n"),
-        ("engine/cableway/blocs/postgres_exporter.py", "from psycopg import sql\nQ = sql.SQL('SELECT 1')\n"),
+        ("engine/cableway/blocs/into_postgres.py", "from psycopg import sql\nQ = sql.SQL('SELECT 1')\n"),
         ("engine/cableway/long.py", '"""A table, over 400 lines because it is one."""\n' + "x = 1\n" * 401),
         ("engine/cableway/short.py", "def f():\n    '''" + "words\n" * 60 + "'''\n"),
         ("engine/cableway/pool.py", "def f(p, c):\n    p.ProcessPoolExecutor(2, mp_context=c)\n"),
@@ -64,7 +64,7 @@ def test_the_exceptions_hold_where_they_should(house: Path, name: str, source: s
 
 def test_blocs_may_not_put_values_into_sql(house: Path) -> None:
     source = "from psycopg import sql\nQ = sql.SQL(f'SELECT {1}')\n"
-    assert len(faults_of(house, source, "engine/cableway/blocs/postgres_exporter.py")) == 1
+    assert len(faults_of(house, source, "engine/cableway/blocs/into_postgres.py")) == 1
 
 
 def test_names_that_say_nothing_are_refused(house: Path) -> None:

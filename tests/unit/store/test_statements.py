@@ -17,7 +17,7 @@ def used() -> set[str]:
     files = [
         *engine.glob("*.py"),
         *engine.glob("store*/*.py"),
-        *engine.glob("blocs/postgres_*.py"),
+        *engine.glob("blocs/postgres/*.py"),
         *engine.glob("explaining/*.py"),
         *handlers.rglob("*.py"),
     ]

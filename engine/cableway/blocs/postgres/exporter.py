@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from cableway.blocs.kinds import Commits, Ending, ExporterBloc, LinePlace, Resources, Written
-from cableway.blocs.postgres_dsn import database_of
+from cableway.blocs.postgres.dsn import database_of
 from cableway.blocs.tables import library, to_arrow
 from cableway.context import RunContext
 from cableway.errors import CablewayError, DefinitionError, SettingsError, SinkError
@@ -19,9 +19,9 @@ from cableway.errors import CablewayError, DefinitionError, SettingsError, SinkE
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from cableway.blocs.postgres_intake import Intake
-    from cableway.blocs.postgres_ledger import Ledger
-    from cableway.blocs.postgres_writers import Beginning, Writer
+    from cableway.blocs.postgres.intake import Intake
+    from cableway.blocs.postgres.ledger import Ledger
+    from cableway.blocs.postgres.writers import Beginning, Writer
     from cableway.definition import JsonObject
     from cableway.settings import DatabaseSettings
 
@@ -162,7 +162,7 @@ class PostgresExporterBloc(ExporterBloc):
         return Written(keys=self._keys(ledger), ended=ended)
 
     def _keys(self, ledger: Ledger) -> Iterator[str]:
-        from cableway.blocs.postgres_faults import said_anew
+        from cableway.blocs.postgres.faults import said_anew
 
         where = f"{self.config.schema}.cableway_commits"
         with said_anew(where), closing(self._connected(ledger)) as connection:
@@ -197,7 +197,7 @@ class PostgresExporterBloc(ExporterBloc):
             self._prune()
 
     def _prune(self) -> None:
-        from cableway.blocs.postgres_pruning import prune
+        from cableway.blocs.postgres.pruning import prune
 
         ledger, state = self._ledger, self._state
         if ledger is None or state is None:
@@ -223,9 +223,9 @@ class PostgresExporterBloc(ExporterBloc):
         return table.select(list(mapping)).rename_columns(list(mapping.values()))
 
     def _make_writer(self, ledger: Ledger) -> Writer:
-        from cableway.blocs.postgres_intake import Intake, Manner
-        from cableway.blocs.postgres_table import Target
-        from cableway.blocs.postgres_writers import ItemByItem, WholeRun
+        from cableway.blocs.postgres.intake import Intake, Manner
+        from cableway.blocs.postgres.table import Target
+        from cableway.blocs.postgres.writers import ItemByItem, WholeRun
 
         config, place = self.config, self._place
         adds = self.commits(config) == "item"
@@ -254,6 +254,6 @@ class PostgresExporterBloc(ExporterBloc):
 
 
 def _ledger(schema: str, line: str, bloc: str, token: int, place: LinePlace) -> Ledger:
-    from cableway.blocs.postgres_ledger import Ledger
+    from cableway.blocs.postgres.ledger import Ledger
 
     return Ledger(schema, line, bloc, token, lap=place.lap, end_key=place.end_key)

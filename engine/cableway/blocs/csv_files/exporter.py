@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import MinLen
 
-from cableway.blocs.csv_rows import CsvRows
+from cableway.blocs.csv_files.rows import CsvRows
 from cableway.blocs.file_exporter import FileExporter, same_columns
 from cableway.blocs.tables import library
 
@@ -120,7 +120,7 @@ class CsvEncoder:
 
 def written(table: Any) -> Any:
     """*table* with what CSV has no form for as text: nested values as JSON, bytes in hexadecimal, UUIDs, spans."""
-    from cableway.blocs.copy_format import fitted
+    from cableway.blocs.postgres.copy_format import fitted
 
     pa = library("pyarrow")
     rare = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cableway.blocs.column_types import arrow_type
-from cableway.blocs.csv_records import Cut, Marks, record_ends
+from cableway.blocs.csv_files.records import Cut, Marks, record_ends
 from cableway.blocs.file_loader import BadRow
 from cableway.blocs.file_parts import BLOCK_BYTES
 from cableway.blocs.tables import library

@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar
 from psycopg import Connection
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
-from cableway.blocs.postgres_merge import merge
-from cableway.blocs.postgres_table import Target
+from cableway.blocs.postgres.merge import merge
+from cableway.blocs.postgres.table import Target
 
-log = logging.getLogger("cableway.blocs.postgres_exporter")
+log = logging.getLogger("cableway.blocs.postgres.exporter")
 
 NewColumns = Literal["evolve", "freeze", "discard"]
 T = TypeVar("T")

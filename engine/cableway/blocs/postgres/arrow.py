@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cableway.blocs.postgres_csv import CsvForm
+from cableway.blocs.postgres.csv_text import CsvForm
 from cableway.blocs.tables import library
 from cableway.errors import SourceError
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
 if TYPE_CHECKING:
-    from cableway.blocs.postgres_arrow import Field
+    from cableway.blocs.postgres.arrow import Field
 
 CsvForm = Literal["number", "text", "boolean", "date", "timestamp", "timestamptz"]
 """How values of a column stand in CSV; other columns are parsed and written by Arrow."""

@@ -10,9 +10,9 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier
 
-from cableway.blocs.copy_binary import binary_chunks
-from cableway.blocs.copy_format import csv_chunks, fitted, place_of_nul, postgres_type, row_of_line
-from cableway.blocs.postgres_faults import CHARACTER_NOT_IN_REPERTOIRE, row_error
+from cableway.blocs.postgres.copy_binary import binary_chunks
+from cableway.blocs.postgres.copy_format import csv_chunks, fitted, place_of_nul, postgres_type, row_of_line
+from cableway.blocs.postgres.faults import CHARACTER_NOT_IN_REPERTOIRE, row_error
 from cableway.errors import RowError, SinkError
 
 MAX_IDENTIFIER_BYTES = 63

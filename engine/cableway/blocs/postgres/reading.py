@@ -13,11 +13,11 @@ import psycopg
 from psycopg import ClientCursor, Connection
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from cableway.blocs.csv_rows import CsvRows
-from cableway.blocs.postgres_arrow import Field, Numerics, Parser, field_of
-from cableway.blocs.postgres_copy import CopyOut, Row
-from cableway.blocs.postgres_csv import csv_column, csv_options, holds_oddities, known_form
-from cableway.blocs.postgres_ranges import Key, Range
+from cableway.blocs.csv_files.rows import CsvRows
+from cableway.blocs.postgres.arrow import Field, Numerics, Parser, field_of
+from cableway.blocs.postgres.copying import CopyOut, Row
+from cableway.blocs.postgres.csv_text import csv_column, csv_options, holds_oddities, known_form
+from cableway.blocs.postgres.ranges import Key, Range
 from cableway.errors import CredentialsError, SourceError
 
 _BEGIN = SQL("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -9,8 +9,8 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
-from cableway.blocs.csv_parser import CsvForm, CsvParser
-from cableway.blocs.csv_records import Cut, Cutter, Joined, Marks, Recoded, read_fully
+from cableway.blocs.csv_files.parser import CsvForm, CsvParser
+from cableway.blocs.csv_files.records import Cut, Cutter, Joined, Marks, Recoded, read_fully
 from cableway.blocs.file_loader import FileLoaderBloc, OnBadRow, Piece, type_faults
 from cableway.blocs.file_parts import BLOCK_BYTES, ByteStream, OpenPart, skip
 from cableway.blocs.incremental import Incremental

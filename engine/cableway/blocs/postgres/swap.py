@@ -15,7 +15,7 @@ from typing import Any, LiteralString, cast
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from cableway.blocs.postgres_table import Target
+from cableway.blocs.postgres.table import Target
 from cableway.errors import SinkError
 
 _FACTS = SQL(

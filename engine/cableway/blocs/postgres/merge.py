@@ -15,8 +15,8 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier
 
-from cableway.blocs.postgres_faults import row_error
-from cableway.blocs.postgres_table import Target, listed
+from cableway.blocs.postgres.faults import row_error
+from cableway.blocs.postgres.table import Target, listed
 from cableway.blocs.tables import library
 from cableway.errors import RowError, SinkError
 

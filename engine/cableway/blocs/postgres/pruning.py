@@ -10,13 +10,13 @@ import psycopg
 from psycopg import Connection
 from psycopg.sql import SQL
 
-from cableway.blocs.postgres_ledger import FENCES, Ledger
+from cableway.blocs.postgres.ledger import FENCES, Ledger
 from cableway.errors import CablewayError
 
 if TYPE_CHECKING:
     from cableway.settings import DatabaseSettings
 
-log = logging.getLogger("cableway.blocs.postgres_exporter")
+log = logging.getLogger("cableway.blocs.postgres.exporter")
 
 _LINES = 1000
 """So many lines are looked at as one run ends; the next run goes on."""

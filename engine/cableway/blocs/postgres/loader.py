@@ -12,7 +12,7 @@ from annotated_types import Ge, MinLen
 
 from cableway.blocs.incremental import Incremental, Watermark, first_plan, incremental_of
 from cableway.blocs.kinds import LoaderBloc, Resources
-from cableway.blocs.postgres_dsn import database_of
+from cableway.blocs.postgres.dsn import database_of
 from cableway.blocs.tables import library
 from cableway.context import RunContext
 from cableway.errors import SettingsError
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from cableway.blocs.postgres_ranges import Key, Range
-    from cableway.blocs.postgres_reading import Reader
+    from cableway.blocs.postgres.ranges import Key, Range
+    from cableway.blocs.postgres.reading import Reader
     from cableway.definition import JsonObject
     from cableway.settings import DatabaseSettings
 
@@ -160,7 +160,7 @@ class PostgresLoaderBloc(LoaderBloc):
 
     def recut(self, positions: Iterable[str]) -> None:
         """Read the ranges at *positions* again as they are, though there may be more rows or fewer in them by now."""
-        from cableway.blocs.postgres_ranges import is_range
+        from cableway.blocs.postgres.ranges import is_range
 
         self._known += map(self._range_at, filter(is_range, positions))
 
@@ -196,7 +196,7 @@ class PostgresLoaderBloc(LoaderBloc):
                 yield str(number), self._new(table)
 
     def _ranges(self, context: RunContext, size: int) -> Iterator[tuple[str, Any]]:
-        from cableway.blocs.postgres_ranges import from_start, stretches
+        from cableway.blocs.postgres.ranges import from_start, stretches
 
         if not self._planned:
             self.follow(self.plan(context, {}), {})
@@ -219,7 +219,7 @@ class PostgresLoaderBloc(LoaderBloc):
             return self._watermark.new_table(table)
 
     def _range_at(self, position: str) -> Range:
-        from cableway.blocs.postgres_ranges import range_at
+        from cableway.blocs.postgres.ranges import range_at
 
         return range_at(position, len(self.config.key or ()))
 
@@ -228,7 +228,7 @@ class PostgresLoaderBloc(LoaderBloc):
         """A reader of one snapshot."""
         from psycopg.sql import SQL, Identifier
 
-        from cableway.blocs.postgres_reading import Reader, Selection, query_rows, snapshot
+        from cableway.blocs.postgres.reading import Reader, Selection, query_rows, snapshot
         from cableway.store.connect import connect
 
         config, database = self.config, self._database or database_of(self.name, self.config.dsn, None)

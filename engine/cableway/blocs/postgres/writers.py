@@ -19,10 +19,10 @@ from psycopg.sql import SQL
 
 from cableway import failpoints
 from cableway.blocs.kinds import Ending
-from cableway.blocs.postgres_faults import said_anew
-from cableway.blocs.postgres_intake import Intake, despite_conflicts
-from cableway.blocs.postgres_ledger import END, Ledger
-from cableway.blocs.postgres_swap import Swap
+from cableway.blocs.postgres.faults import said_anew
+from cableway.blocs.postgres.intake import Intake, despite_conflicts
+from cableway.blocs.postgres.ledger import END, Ledger
+from cableway.blocs.postgres.swap import Swap
 from cableway.errors import SinkError, SinkLostError
 
 Connect = Callable[[], Connection[Any]]

@@ -1,0 +1,1 @@
+"""CSV as source and sink: where records end, what their columns are, and rows as text."""
