@@ -99,7 +99,7 @@ def _log_of(details: RunDetails, attempt: int | None) -> Path:
         path = max(LAUNCHES.glob(f"{Launch(run_id, 0).name[:-1]}*.log"), key=_number_of, default=None)
     else:
         row = next((row for row in details.attempts if row.attempt == attempt), None)
-        name = ((row and row.external_id) or "").rpartition(":")[0]
+        name = ((row and row.external_id) or "").partition(":")[0]
         ours = name if name.startswith("r-") and "/" not in name else Launch(run_id, attempt).name
         path = LAUNCHES / f"{ours}.log"
     if path is None or not path.exists():

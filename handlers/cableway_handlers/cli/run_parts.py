@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from cableway.errors import EXIT_OK
 from cableway.runs import RunRequest
 from cableway_handlers.cli import screen, show
-from cableway_handlers.cli.workplace import workplace
+from cableway_handlers.cli.deaths import end_lease
+from cableway_handlers.cli.workplace import Workplace, workplace
 from cableway_handlers.launch.protocol import Launch, LaunchState
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def run_parts(request: RunRequest, parts: int, *, verbose: bool, json: bool) -> 
         if not json:
             screen.say(f"run {recorded.run_id} has {len(recorded.parts)} parts; {at_once} run at a time")
         launches = [Launch(part, storage.get_run(part).run.attempt + 1) for part in recorded.parts]
-        codes = _Parts(place.launcher(show_log=verbose)).run(launches, at_once)
+        codes = _Parts(place, place.launcher(show_log=verbose)).run(launches, at_once)
         details = storage.get_run(recorded.run_id)
     run = details.run
     if json:
@@ -45,7 +46,8 @@ def run_parts(request: RunRequest, parts: int, *, verbose: bool, json: bool) -> 
 class _Parts:
     """Processes side by side."""
 
-    def __init__(self, launcher: LocalLauncher) -> None:
+    def __init__(self, place: Workplace, launcher: LocalLauncher) -> None:
+        self._place = place
         self._launcher = launcher
         self._at_work: set[str] = set()
         self._stopped = False
@@ -66,9 +68,11 @@ class _Parts:
         if self._stopped:  # between the two looks
             launcher.stop(external_id)
         try:
-            return launcher.wait(external_id)
+            code = launcher.wait(external_id)
         finally:
             self._at_work.discard(external_id)
+        end_lease(self._place, launcher, launch, code)
+        return code
 
     @contextmanager
     def _signals_passed_on(self) -> Generator[None]:

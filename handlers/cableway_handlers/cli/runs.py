@@ -20,6 +20,7 @@ from cableway.store.pages import RunFilter, page_of_runs
 from cableway.stored.following import read_held_places, read_links
 from cableway.stored.pruning import age_of
 from cableway_handlers.cli import screen, show
+from cableway_handlers.cli.deaths import end_lease
 from cableway_handlers.cli.workplace import workplace
 from cableway_handlers.launch.protocol import Launch, LaunchState
 
@@ -86,6 +87,7 @@ def _run_recorded(wish: Wish, what: str, texts: dict[str, str], *, verbose: bool
         launcher = place.launcher(show_log=verbose)
         launch = _next_launch(launcher, _launch(storage, what, texts, wish.key))
         code = _run(launcher, launch, quiet=json)
+        end_lease(place, launcher, launch, code)
         details = storage.get_run(launch.run_id)
         if json:
             screen.as_json(details)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cableway_handlers.launch.local import LocalLauncher
-from cableway_handlers.launch.protocol import Launch, Launcher, LaunchError, LaunchState, LaunchStatus
+from cableway_handlers.launch.protocol import Launch, Launcher, LaunchError, LaunchState, LaunchStatus, Watchful
 from cableway_handlers.launch.sweep import Sweep, Swept
 from cableway_handlers.launch.sweep_loop import SweepLoop
 
@@ -17,4 +17,5 @@ __all__ = [
     "Sweep",
     "SweepLoop",
     "Swept",
+    "Watchful",
 ]

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from cableway_handlers.launch.protocol import Launch, LaunchError, LaunchState, LaunchStatus
@@ -32,6 +32,7 @@ class LocalLauncher:
     *folder* keeps one ``.pid`` and one ``.log`` file for each launch; launchers that share it start
     nothing twice. *environment* is the whole environment of the children. With *show_log* the
     children write to our stderr instead of their log files; what they print still goes there.
+    A child is told its launch's name as ``CABLEWAY_EXECUTION_ID``, and so is its attempt known by it.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class LocalLauncher:
         self._show_log = show_log
         self._command = tuple(command)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self.on_failure: Callable[[Launch], object] = lambda _: None
 
     def launch(self, launch: Launch) -> str:
         """Start the subprocess of *launch* unless it was started before; return ``NAME:PID``.
@@ -73,7 +75,7 @@ class LocalLauncher:
 
     def status(self, external_id: str) -> LaunchStatus:
         """Tell whether the subprocess still runs; its exit code is known to the launcher that started it."""
-        name, pid = _parse(external_id)
+        name, pid = self._parse(external_id)
         if not self._pid_file(name).exists():
             return LaunchStatus(LaunchState.UNKNOWN)
         with self._alone():
@@ -89,7 +91,7 @@ class LocalLauncher:
 
         Raise `LaunchError` for an id without a process.
         """
-        name, pid = _parse(external_id)
+        name, pid = self._parse(external_id)
         if pid == 0:
             raise LaunchError(f"cannot stop {external_id!r}: its process is not known", permanent=True)
         with contextlib.suppress(ProcessLookupError), contextlib.ExitStack() as stack:
@@ -107,7 +109,7 @@ class LocalLauncher:
 
         Raise `TimeoutError` after *timeout_s* seconds.
         """
-        name, pid = _parse(external_id)
+        name, pid = self._parse(external_id)
         with contextlib.ExitStack() as stack:
             try:
                 handle = os.pidfd_open(pid)
@@ -131,16 +133,20 @@ class LocalLauncher:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=None if self._show_log else log,
-                env=self._environment,
+                env={**self._environment, "CABLEWAY_EXECUTION_ID": launch.name},
                 start_new_session=True,  # neither our terminal's Ctrl-C nor our own end reaches it
                 pass_fds=(pid_file.fileno(),),
             )
             pid_file.write(f"{child.pid}\n")
         self._children[launch.name] = child
         # Somebody must wait for it, or it stays a zombie for as long as we live.
-        threading.Thread(target=child.wait, name=f"wait for {launch.name}", daemon=True).start()
+        threading.Thread(target=self._await, args=(launch, child), name=f"wait for {launch.name}", daemon=True).start()
         _log.info("started %s as process %d", launch.name, child.pid)
         return child.pid
+
+    def _await(self, launch: Launch, child: subprocess.Popen[bytes]) -> None:
+        if child.wait() != 0:
+            self.on_failure(launch)
 
     def _started(self, name: str) -> int | None:
         with contextlib.suppress(FileNotFoundError, ValueError):
@@ -158,6 +164,13 @@ class LocalLauncher:
             return True
         return False
 
+    def _parse(self, external_id: str) -> tuple[str, int]:
+        """The launch's name and the process id; who knows the name alone means the process that has it."""
+        name, colon, pid = external_id.partition(":")
+        if not name or "/" in name or (colon and not (pid.isascii() and pid.isdigit())):
+            return "-", 0
+        return name, int(pid) if colon else self._started(name) or 0
+
     def _pid_file(self, name: str) -> Path:
         return self._folder / f"{name}.pid"
 
@@ -166,13 +179,6 @@ class LocalLauncher:
         with (self._folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _parse(external_id: str) -> tuple[str, int]:
-    name, _, pid = external_id.rpartition(":")
-    if not name or "/" in name or not pid.isascii() or not pid.isdigit():
-        return "-", 0
-    return name, int(pid)
 
 
 def _exit_code(child: subprocess.Popen[bytes]) -> int:

@@ -8,9 +8,10 @@ needs a new attempt number. That the job itself works once is the lease's matter
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cableway.errors import UnavailableError
 
@@ -55,6 +56,14 @@ class LaunchStatus:
     state: LaunchState
     exit_code: int | None = None
     reason: str | None = None
+
+
+@runtime_checkable
+class Watchful(Protocol):
+    """A launcher that sees at once when a container of its own has failed."""
+
+    on_failure: Callable[[Launch], object]
+    """Called, from any thread, when the container of a launch has ended with another code than 0. Must not raise."""
 
 
 class Launcher(Protocol):

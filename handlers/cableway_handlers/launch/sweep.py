@@ -9,6 +9,7 @@ and attempt, and whatever is lost between taking and launching the next sweep fi
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -20,7 +21,7 @@ from cableway.settings import DatabaseSettings, Settings
 from cableway.store.executor import Step
 from cableway.store.session import Session
 from cableway.store.storable import storable_json, storable_text
-from cableway_handlers.launch.protocol import Launch, Launcher, LaunchError, LaunchState, LaunchStatus
+from cableway_handlers.launch.protocol import Launch, Launcher, LaunchError, LaunchState, LaunchStatus, Watchful
 
 MAX_LAUNCHING = 10
 """Containers that may be starting at once."""
@@ -53,7 +54,8 @@ class Sweep:
 
     *max_launching* bounds the containers that are starting, over all sweeps. A run that cannot be launched for
     *deadline_s* seconds has failed; a container that has not claimed its run after *start_s* is given up.
-    ``on_done`` is called, from any thread, when a launch under way has been made and `step` can go on.
+    ``on_done`` is called, from any thread, when a launch under way has been made, or a container has failed, and `step`
+    can go on.
     """
 
     def __init__(
@@ -73,6 +75,9 @@ class Sweep:
         self._start_s = start_s
         self._threads = ThreadPoolExecutor(max_launching, thread_name_prefix="launch")
         self._under_way: dict[Future[str], Launch] = {}
+        self._failed: deque[Launch] = deque()
+        if isinstance(launcher, Watchful):
+            launcher.on_failure = self._note_failure
 
     @classmethod
     def from_settings(cls, settings: Settings, launcher: Launcher) -> Sweep:
@@ -97,12 +102,25 @@ class Sweep:
         """Sweep and leave launches under way; unless it is the *whole*, only launch what may begin now."""
         swept = Swept()
         self._record_launches(swept)
+        while self._failed:
+            swept.gone += self.end_lease(self._failed[0])
+            self._failed.popleft()  # not before: what could not be told is told again
         if whole:
             self._reap(swept)
             self.session.rows("close_wholes", run_id=None)
             self._stop(swept)
         self._launch()
         return swept
+
+    def end_lease(self, launch: Launch) -> bool:
+        """The container of *launch* is gone: what it holds is free at once, and not when its lease would run out.
+
+        False where it holds nothing any more. Raise `UnavailableError`.
+        """
+        ended = bool(self.session.rows("end_lease", run_id=launch.run_id, name=launch.name))
+        if ended:
+            self._reap(Swept())
+        return ended
 
     def next_launch_s(self) -> float | None:
         """Seconds until a run may be launched that must not be yet; None where there is none."""
@@ -115,6 +133,10 @@ class Sweep:
         with suppress(CablewayError):
             self._record_launches(Swept())
         self.session.close()
+
+    def _note_failure(self, launch: Launch) -> None:
+        self._failed.append(launch)
+        self.on_done()
 
     def _reap(self, swept: Swept) -> None:
         rows = self.session.rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cableway_handlers.launch import Launch, LaunchState, LaunchStatus
@@ -30,3 +31,14 @@ class Pretender:
 
     def stop(self, external_id: str, *, grace_s: float = 30.0) -> None:
         self.stopped.append(external_id)
+
+
+@dataclass
+class Watcher(Pretender):
+    """Names its containers as the launcher of this machine does, and can tell of their failure."""
+
+    on_failure: Callable[[Launch], object] = lambda _: None
+
+    def launch(self, launch: Launch) -> str:
+        super().launch(launch)
+        return f"{launch.name}:7"

@@ -10,11 +10,12 @@ import pytest
 
 from cableway.errors import LeaseLostError, OverlapError
 from cableway.runs import cancel_run
+from cableway.settings import DatabaseSettings
 from cableway.store.port import Claimed, Ended, Full, Held, RunState
 from cableway.store.postgres import PostgresRunStore
-from cableway_handlers.launch import LaunchError, LaunchState, LaunchStatus, Sweep
+from cableway_handlers.launch import Launch, LaunchError, LaunchState, LaunchStatus, Sweep
 from tests.integration.launch.conftest import Town
-from tests.integration.launch.launchers import Pretender
+from tests.integration.launch.launchers import Pretender, Watcher
 
 
 @pytest.mark.promise("P5")
@@ -312,3 +313,24 @@ def test_a_jittered_run_is_not_launched_before_its_time(town: Town) -> None:
     assert 3500 < wait_s <= 3600
     town.ready(run_id)
     assert town.sweep.once().launched == 1
+
+
+def test_a_container_that_its_launcher_saw_fail_holds_nothing_any_more(town: Town, state: DatabaseSettings) -> None:
+    launcher = Watcher()
+    town.define(attempts=2)
+    run_id = town.record()
+    with closing(Sweep(state, launcher)) as sweep:
+        sweep.once()
+        lease = town.claim(run_id)
+        launcher.on_failure(Launch(run_id, 2))  # of another attempt
+        sweep.step(whole=False)
+        assert town.states(run_id) == ["running"]
+        launcher.ended[f"r-{run_id}-1:7"] = LaunchStatus(LaunchState.ENDED, 137)
+        launcher.on_failure(Launch(run_id, 1))
+        assert sweep.step(whole=False).gone == 1
+        assert town.states(run_id) == ["queued"]
+        assert town.attempts(run_id) == [(1, "crashed", "oom")]
+        with pytest.raises(LeaseLostError):
+            town.finish(lease)
+        launcher.on_failure(Launch(run_id, 1))  # of an attempt that has ended
+        assert sweep.step(whole=False).gone == 0

@@ -139,6 +139,16 @@ SELECT j.run_id::text AS run_id, j.state AS state_before, j.next_state AS state,
        CASE WHEN a.state = 'crashed' THEN a.external_id END AS external_id
 FROM judged AS j LEFT JOIN attempted AS a ON a.run_id = j.run_id CROSS JOIN told
 
+-- name: end_lease
+-- The lease of an attempt whose container its launcher has seen end: it runs out now. No row where the attempt has told
+-- its outcome, or another one holds the run.
+UPDATE {s}.runs AS r SET lease_expires_at = clock_timestamp()
+FROM {s}.attempts AS a
+WHERE r.run_id = %(run_id)s AND a.run_id = r.run_id AND a.attempt = r.attempt AND a.lease_token = r.lease_token
+  AND a.state = 'running' AND split_part(a.external_id, ':', 1) = %(name)s
+  AND r.state IN ('running', 'cancelling') AND r.lease_expires_at > clock_timestamp()
+RETURNING a.attempt
+
 -- name: note_end
 -- What the platform says of an attempt that vanished.
 UPDATE {s}.attempts SET exit_code = %(exit_code)s, reason = %(reason)s
