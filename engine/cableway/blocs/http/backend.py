@@ -15,6 +15,7 @@ import httpcore
 from cableway.aside import aside
 from cableway.blocs.http.addresses import AddressGuard
 from cableway.blocs.http.stream import LoopStream
+from cableway.blocs.http.wire import Incoming, Outgoing, Wire
 from cableway.errors import Fault, SettingsError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host, best first. Raises `OSError` where there are none."""
 
 _MOST_ADDRESSES = 4
-_KEPT_S = 30.0
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -43,7 +43,7 @@ def _looked_up(host: str, port: int) -> list[str]:
 class Connections(Protocol):
     """What requests are sent over."""
 
-    def answer(self, request: httpcore.Request) -> AbstractAsyncContextManager[httpcore.Response]:
+    def answer(self, request: Outgoing) -> AbstractAsyncContextManager[Incoming]:
         """The answer to *request* while the block lasts, its body still to be read."""
         ...
 
@@ -55,55 +55,54 @@ class Connections(Protocol):
 class VettedConnections:
     """Resolves a host once for each connection, judges what came, and connects to nothing else.
 
-    TLS asks for the host's own name. *most* connections are open at once, each made within *connect_s* seconds.
+    TLS asks for the host's own name. *most* connections are open at once; one that says nothing for *idle_s* seconds
+    is given up on.
     """
 
     def __init__(
-        self, guard: AddressGuard, tls: ssl.SSLContext, *, most: int, connect_s: float, resolver: Resolve = resolve
+        self, guard: AddressGuard, tls: ssl.SSLContext, *, most: int, idle_s: float, resolver: Resolve = resolve
     ) -> None:
         self._guard = guard
         self._tls = tls
         self._resolve = resolver
-        self._connect_s = connect_s
+        self._idle_s = idle_s
         self._turn = asyncio.Semaphore(most)
-        self._idle: defaultdict[tuple[bytes, bytes, int], deque[httpcore.AsyncHTTP11Connection]] = defaultdict(deque)
+        self._idle: defaultdict[tuple[bytes, bytes, int | None], deque[Wire]] = defaultdict(deque)
 
     @asynccontextmanager
-    async def answer(self, request: httpcore.Request) -> AsyncGenerator[httpcore.Response]:
+    async def answer(self, request: Outgoing) -> AsyncGenerator[Incoming]:
         """Raise `AddressRefusedError` where an address may not be reached, and httpcore's errors."""
         async with self._turn:
-            connection = await self._connection(request)
+            wire = await self._wire(request)
+            whole = False
             try:
-                response = await connection.handle_async_request(request)
-                try:
-                    yield response
-                finally:
-                    await response.aclose()
+                yield await wire.ask(request)
+                whole = wire.end()
             finally:
-                if connection.is_idle():
-                    self._idle[_origin(request.url)].append(connection)
+                if whole:
+                    self._idle[request.origin].append(wire)
                 else:
-                    await connection.aclose()
+                    await wire.close()
 
     async def close(self) -> None:
         """Close those at rest."""
         for kept in self._idle.values():
-            for connection in kept:
-                await connection.aclose()
+            for wire in kept:
+                await wire.close()
         self._idle.clear()
 
-    async def _connection(self, request: httpcore.Request) -> httpcore.AsyncHTTP11Connection:
-        kept = self._idle[_origin(request.url)]
+    async def _wire(self, request: Outgoing) -> Wire:
+        kept = self._idle[request.origin]
         while kept:
-            connection = kept.pop()
-            if not connection.has_expired():
-                return connection
-            await connection.aclose()
-        stream = await self._connected(request.url, self._connect_s)
-        return httpcore.AsyncHTTP11Connection(request.url.origin, stream, keepalive_expiry=_KEPT_S)
+            wire = kept.pop()
+            if wire.stands():
+                return wire
+            await wire.close()
+        return Wire(await self._connected(request, self._idle_s), idle_s=self._idle_s)
 
-    async def _connected(self, url: httpcore.URL, timeout_s: float) -> httpcore.AsyncNetworkStream:
-        host, port = url.host.decode("ascii"), url.origin.port
+    async def _connected(self, request: Outgoing, timeout_s: float) -> httpcore.AsyncNetworkStream:
+        plain = request.scheme == b"http"
+        host, port = request.host.decode("ascii"), request.port or (80 if plain else 443)
         try:
             async with asyncio.timeout(timeout_s):
                 addresses = await self._resolve(host, port)
@@ -119,32 +118,33 @@ class VettedConnections:
                 if address == vetted[-1]:
                     raise
             else:
-                return stream if url.scheme == b"http" else await stream.start_tls(self._tls, host, timeout_s)
+                return stream if plain else await stream.start_tls(self._tls, host, timeout_s)
         raise httpcore.ConnectError("the host has no address")
 
 
 class ProxiedConnections:
     """To a proxy, which resolves the names that it is sent."""
 
-    def __init__(self, proxy: str, tls: ssl.SSLContext, *, most: int) -> None:
+    def __init__(self, proxy: str, tls: ssl.SSLContext, *, most: int, idle_s: float) -> None:
         self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, proxy=_proxy(proxy), max_connections=most)
+        self._timeouts = {"connect": idle_s, "read": idle_s, "write": idle_s}
 
     @asynccontextmanager
-    async def answer(self, request: httpcore.Request) -> AsyncGenerator[httpcore.Response]:
+    async def answer(self, request: Outgoing) -> AsyncGenerator[Incoming]:
         """Raise httpcore's errors."""
-        response = await self._pool.handle_async_request(request)
+        url = httpcore.URL(scheme=request.scheme, host=request.host, port=request.port, target=request.target)
+        extensions = {"timeout": self._timeouts}
+        response = await self._pool.handle_async_request(
+            httpcore.Request(request.method, url, headers=request.headers, content=request.body, extensions=extensions)
+        )
         try:
-            yield response
+            yield Incoming(response.status, response.headers, response.aiter_stream())
         finally:
             await response.aclose()
 
     async def close(self) -> None:
         """Close all."""
         await self._pool.aclose()
-
-
-def _origin(url: httpcore.URL) -> tuple[bytes, bytes, int]:
-    return url.scheme, url.host, url.origin.port
 
 
 def _proxy(url: str) -> httpcore.Proxy:

@@ -18,6 +18,7 @@ from cableway.blocs.http.backend import Connections, ProxiedConnections, Resolve
 from cableway.blocs.http.body import ACCEPTED, read_body
 from cableway.blocs.http.message import Reply, Request
 from cableway.blocs.http.retry import RetryBudget, delay_s, may_pass, retry_after_s
+from cableway.blocs.http.wire import Outgoing
 from cableway.errors import AddressRefusedError, HttpError
 from cableway.redaction import guard
 
@@ -58,12 +59,10 @@ class Client:
         self._budget = RetryBudget(options.attempts)
         self._sleep = sleep
         self._connections: Connections = (
-            VettedConnections(self._guard, _tls(), most=connections, connect_s=options.idle_s, resolver=resolver)
+            VettedConnections(self._guard, _tls(), most=connections, idle_s=options.idle_s, resolver=resolver)
             if proxy is None
-            else ProxiedConnections(proxy, _tls(), most=connections)
+            else ProxiedConnections(proxy, _tls(), most=connections, idle_s=options.idle_s)
         )
-        idle = options.idle_s
-        self._timeouts = {"connect": idle, "read": idle, "write": idle, "pool": options.timeout_s}
 
     async def close(self) -> None:
         """Close its connections."""
@@ -135,17 +134,19 @@ class Client:
 
     async def _exchanged(self, request: Request) -> Reply:
         url = request.url
-        sent = httpcore.Request(
-            request.method,
-            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        sent = Outgoing(
+            method=request.method,
+            scheme=url.raw_scheme,
+            host=url.raw_host,
+            port=url.port,
+            target=url.raw_path,
             headers=_headers(request),
-            content=request.body,
-            extensions={"timeout": self._timeouts},
+            body=request.body,
         )
         async with self._connections.answer(sent) as response:
             headers = _joined(response.headers)
             body = await read_body(
-                response.aiter_stream(),
+                response.pieces,
                 headers.get("content-encoding", ""),
                 max_bytes=self._options.max_bytes,
                 place=lambda: request.place,
