@@ -14,7 +14,7 @@ from cableway.errors import LeaseLostError
 from cableway.runs import RunRequest, record_run
 from cableway.settings import DatabaseSettings
 from cableway.store.memory import MemoryRunStore
-from cableway.store.port import Claimed, DeadLetter, Held, RunResult, RunState, RunStore, TakenLine
+from cableway.store.port import Claimed, DeadLetter, DeadUnit, Held, RunResult, RunState, RunStore, TakenLine
 from cableway.store.postgres import PostgresRunStore
 from cableway.store.session import Session
 from tests.fixtures.state import pipeline, store_version
@@ -128,6 +128,6 @@ def test_what_failed_on_a_line_is_known_to_whoever_is_on_it(keeper: Keeper) -> N
     ended(keeper, first)
     second, other = claimed(keeper), claimed(keeper)
     taken(keeper, second)
-    assert keeper.store.dead_units(second.lease, "1~") == {("work", "clean", "1~a")}
+    assert keeper.store.dead_units(second.lease, "1~") == {DeadUnit("work", "clean", "1~a", resolved=False, own=False)}
     assert len(keeper.store.dead_units(second.lease, "")) == 2
     assert keeper.store.dead_units(other.lease, "") == set[Any]()

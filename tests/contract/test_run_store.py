@@ -341,13 +341,13 @@ def test_a_unit_that_is_worked_on_again_is_dead_once_it_fails_again(keeper: Keep
     run_id = keeper.queue()
     lease = claimed(store, run_id).lease
     store.add_dead_letters(lease, [letter("1"), letter("2")])
-    assert {item for _, _, item in store.dead_units(lease, "")} == {"1", "2"}
+    assert {unit.item_id for unit in store.dead_units(lease, "")} == {"1", "2"}
     store.take_letters(lease, own=False)
-    assert {item for _, _, item in store.dead_units(lease, "")} == {"1", "2"}
+    assert {unit.item_id for unit in store.dead_units(lease, "")} == {"1", "2"}
     store.take_letters(lease, own=True)
     assert store.dead_units(lease, "") == set()
     store.add_dead_letters(lease, [letter("1", "TypeError")])
-    assert {item for _, _, item in store.dead_units(lease, "")} == {"1"}
+    assert {unit.item_id for unit in store.dead_units(lease, "")} == {"1"}
     with pytest.raises(LeaseLostError):
         store.take_letters(replace(lease, token=lease.token - 1), own=True)
 

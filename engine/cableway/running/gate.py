@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cableway import failpoints
 from cableway.errors import ItemError, SourceError
@@ -10,6 +10,10 @@ from cableway.errors import ItemError, SourceError
 if TYPE_CHECKING:
     from cableway.items import WorkItem
     from cableway.running.recovery import Recovered
+
+
+FAILED_BEFORE: Final = "failed_before"
+"""The code of a unit that is refused because it has a dead letter."""
 
 
 class Gate:
@@ -40,4 +44,4 @@ class Gate:
     def refuse_known(self, stage: str, bloc: str, item: WorkItem) -> None:
         """Raise `ItemError` for a unit that failed in an earlier attempt: only a replay works on it again."""
         if self.recovered is not None and (stage, bloc, item.job_id) in self.recovered.dead:
-            raise ItemError("failed_before", "it failed in an earlier attempt; its dead letter has the error")
+            raise ItemError(FAILED_BEFORE, "it failed in an earlier attempt; its dead letter has the error")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cableway.items import WorkItem
+    from cableway.store.port import DeadUnit
 
 Order = tuple[float, ...]
-Unit = tuple[str, str, str]
 
 LAST: Order = (math.inf,)
 
@@ -25,7 +25,7 @@ LAST: Order = (math.inf,)
 class Recovered:
     """Known before the first item. *keys* are by exporter; *batch_stages* say where an exporter's batches are made.
 
-    *finishes*: what all ledgers have needs no work any more. *dead* are stage, bloc and item of units that failed.
+    *finishes*: what all ledgers have needs no work any more. *dead* are units that failed.
     """
 
     def __init__(
@@ -34,11 +34,16 @@ class Recovered:
         batch_stages: Mapping[str, int],
         *,
         finishes: bool,
-        dead: Iterable[Unit] = (),
+        dead: Iterable[DeadUnit] = (),
     ) -> None:
         by_bloc = {name: frozenset(found) for name, found in keys.items()}
-        self.dead = frozenset(dead)
-        self._failed = {source_of(item_id) for _, _, item_id in self.dead}
+        dead = frozenset(dead)
+        self.dead = frozenset(unit[:3] for unit in dead)
+        self.settled = settled_among(dead)
+        """What of it a replay has brought through, with all else that came of its source item: by stage and item."""
+        self.own_settled = self.settled & {(unit.stage, unit.item_id) for unit in dead if unit.own}
+        """Of that, what failed in this run."""
+        self._failed = {source_of(unit.item_id) for unit in dead}
         self._order = _Orders()
         ledgers = [_Ledger(found) for found in by_bloc.values()]
         self._ledgers = ledgers if finishes and all(found for found in by_bloc.values()) else []
@@ -104,6 +109,12 @@ class _Ledger:
         first, last = begun
         self._until = None if last == item_id else last
         return first == item_id  # of an item whose first children are in another batch not everything is there
+
+
+def settled_among(dead: Collection[DeadUnit]) -> frozenset[tuple[str, str]]:
+    """Stage and item of the units of *dead* whose source items have none that is still to be replayed."""
+    unsettled = {source_of(unit.item_id) for unit in dead if not unit.resolved}
+    return frozenset((unit.stage, unit.item_id) for unit in dead if source_of(unit.item_id) not in unsettled)
 
 
 def source_of(item_id: str) -> str:

@@ -98,6 +98,7 @@ class Upkeep:
     *line* is None where the source has no positions. *taken_up*: earlier attempts, or runs, have been at work.
     """
 
+        part=part,
     def __init__(self, assembly: Assembly, line: Line | None, store: RunStore, lease: Lease, *, taken_up: bool) -> None:
         self._assembly = assembly
         self._exactness = assembly.exactness
@@ -135,6 +136,8 @@ class Upkeep:
         gate.closed = line.over
         if not line.over:
             await self._begin_lap(line, post)
+            if gate.recovered is not None:
+                verdict.know(gate.recovered)
             verdict.carried = line.counts
 
     async def _recover_replay(self) -> None:
@@ -158,7 +161,7 @@ class Upkeep:
                     keys[name] = found
                 else:
                     ended[name] = end
-        if keys:
+        if keys or (self._line is not None and exactness.resumable):
             prefix = assembly.gate.prefix
             self._read = frozenset(sources_of(keys.values(), prefix))
             dead = await in_thread(self._store.dead_units, self._lease, prefix)
@@ -196,7 +199,7 @@ class Upkeep:
 
     def ending(self, verdict: Verdict) -> str:
         """What the end row of a transaction for the whole run holds."""
-        return "" if self._line is None else self._line.ending(verdict.counts())
+        return "" if self._line is None else self._line.ending(verdict.counted())
 
     async def end(self, post: LetterPost, verdict: Verdict, error: BaseException | None) -> None:
         """Store where to go on, or that all is done. The letters have been stored. Raise as `RunStore.checkpoint`."""
@@ -224,7 +227,7 @@ class Upkeep:
 
 def _own(verdict: Verdict) -> Mapping[str, int]:
     """What this attempt has counted beyond what was carried."""
-    return {name: count - verdict.carried.get(name, 0) for name, count in verdict.counts().items()}
+    return {name: count - verdict.carried.get(name, 0) for name, count in verdict.counted().items()}
 
 
 def _written(bloc: ExporterBloc) -> tuple[frozenset[str], str | None]:

@@ -11,18 +11,21 @@ from cableway.errors import (
     BadRowError,
     CredentialsError,
     DefinitionError,
+    ItemError,
     ItemsFailedError,
     ResourceError,
     RunFailedError,
     SourceError,
 )
 from cableway.flow.observer import FlowEnded, Observer, Outcome
+from cableway.running.gate import FAILED_BEFORE
 from cableway.running.report import lack_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cableway.items import WorkItem
+    from cableway.running.recovery import Recovered
     from cableway.running.stopping import Stop
 
 
@@ -55,6 +58,9 @@ class Verdict(Observer):
         """What earlier attempts have counted below the cursor from which this one goes on."""
         self.passed_over: Callable[[], int] = int
         """How many source items beyond that were found finished."""
+        self._settled: frozenset[tuple[str, str]] = frozenset()
+        self._own_settled: frozenset[tuple[str, str]] = frozenset()
+        self._met: dict[tuple[str, str], bool] = {}
 
     def item_failed(
         self, item: WorkItem, stage: str, bloc: str, error: BaseException, attempts: int, at_ns: int
@@ -65,6 +71,11 @@ class Verdict(Observer):
         """
         if isinstance(error, ENDS_ATTEMPT):
             self._stop.ask(error)
+        if (unit := (stage, item.job_id)) in self._settled:
+            refused = isinstance(error, ItemError) and error.item_code == FAILED_BEFORE
+            self._met[unit] = refused and self._met.get(unit, True)
+            if refused:
+                return
         failure = Failure(stage, bloc, item.job_id, error)
         self._first = self._first or failure
         if bloc in self._sources and not isinstance(error, BadRowError):
@@ -79,10 +90,14 @@ class Verdict(Observer):
         for outcome in Outcome:
             self.outcomes[outcome] += self.carried.get(outcome.value, 0)
 
+    def know(self, recovered: Recovered) -> None:
+        """What failed before and was brought through by replays since then has not failed."""
+        self._settled, self._own_settled = recovered.settled, recovered.own_settled
+
     @property
     def failed(self) -> int:
-        """Items that failed or were lost."""
-        return self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.LOST]
+        """Items that failed or were lost, without those that replays have brought through."""
+        return self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.LOST] - self._brought_through()
 
     @property
     def source_failed(self) -> bool:
@@ -96,7 +111,25 @@ class Verdict(Observer):
 
     def counts(self) -> dict[str, int]:
         """Emitted items, and items by outcome."""
+        counts, through = self.counted(), self._brought_through()
+        if through:
+            counts[Outcome.FAILED.value] -= through
+            counts[Outcome.SUCCEEDED.value] += through
+        return counts
+
+    def counted(self) -> dict[str, int]:
+        """As `counts`, without a thought of replays: what attempts add up to."""
         return {"emitted": self.emitted, **{str(name): count for name, count in self.outcomes.items()}}
+
+    def _brought_through(self) -> int:
+        """How many of the items that were counted as failed replays have brought through meanwhile.
+
+        Those of this run that did not come again lie below the cursor, once the source was read to its end.
+        """
+        through = sum(self._met.values())
+        if self.complete and not self.source_failed:
+            through += min(len(self._own_settled - self._met.keys()), self.carried.get("failed", 0))
+        return through
 
     def error(self, raised: BaseException | None) -> BaseException | None:
         """What the run failed of, given what the flow *raised*; None where it is complete within `max_errors`."""

@@ -23,6 +23,7 @@ from cableway.store.port import (
     Beat,
     Claimed,
     DeadLetter,
+    DeadUnit,
     Drawn,
     Ended,
     Held,
@@ -193,9 +194,14 @@ class MemoryRunStore:
     def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
         """As `RunStore.dead_units`."""
         with self._lock:
-            line = self._held(lease).line
-            letters = (letter for run in self.runs.values() if run.line == line for letter in run.letters.values())
-            return {(each.stage, each.bloc, each.item_id) for each in letters if each.item_id.startswith(prefix)}
+            held = self._held(lease)
+            on_line = [run for run in self.runs.values() if run.line == held.line]
+            return {
+                DeadUnit(each.stage, each.bloc, each.item_id, own=run is held)
+                for run in on_line
+                for each in run.letters.values()
+                if each.item_id.startswith(prefix)
+            }
 
     def take_letters(self, lease: Lease, *, own: bool) -> None:
         """As `RunStore.take_letters`; here nothing is replayed, and a letter is gone while it is worked on again."""

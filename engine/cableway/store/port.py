@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from cableway.definition import JsonObject
 from cableway.errors import EXIT_BUG
@@ -180,6 +180,18 @@ class DeadLetter:
     span_id: str | None = None
     overflow: Callable[[], tuple[str | None, JsonObject | None]] | None = field(default=None, repr=False, compare=False)
     """Makes text and frames of a payload that was too large, until it is kept elsewhere."""
+
+
+class DeadUnit(NamedTuple):
+    """A unit that failed for good, as its dead letter has it."""
+
+    stage: str
+    bloc: str
+    item_id: str
+    resolved: bool = False
+    """A replay has brought it through."""
+    own: bool = True
+    """It failed in this run, and not in another one on its line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

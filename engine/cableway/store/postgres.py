@@ -22,6 +22,7 @@ from cableway.store.port import (
     Beat,
     Claimed,
     DeadLetter,
+    DeadUnit,
     Drawn,
     Ended,
     Full,
@@ -130,7 +131,7 @@ class PostgresRunStore:
     def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
         """As `RunStore.dead_units`."""
         rows = self.session.rows("dead_units", run_id=lease.run_id, token=lease.token, prefix=prefix)
-        return {(row["stage"], row["bloc"], row["item_id"]) for row in rows}
+        return {DeadUnit(**row) for row in rows}
 
     def take_letters(self, lease: Lease, *, own: bool) -> None:
         """As `RunStore.take_letters`."""

@@ -327,6 +327,52 @@ def test_what_failed_of_a_run_that_commits_items_only_a_replay_works_on(world: W
     assert world.ids() == list(range(ROWS))
 
 
+def failed_and_succeeded(world: World, run_id: str) -> tuple[int, int]:
+    ((counts,),) = world.query("SELECT counts FROM cableway.runs WHERE run_id = %s", run_id)
+    assert counts["emitted"] == sum(count for name, count in counts.items() if name != "emitted")
+    return counts["failed"], counts["succeeded"]
+
+
+@pytest.mark.parametrize("stages", [(SPLIT, CHECK), ()])
+def test_what_replays_have_brought_through_counts_no_more_when_a_run_is_tried_again(
+    world: World, stages: tuple[Any, ...]
+) -> None:
+    run_id = world.record(*stages, store("append"))
+    assert world.run(run_id) is RunState.FAILED
+    failed, succeeded = failed_and_succeeded(world, run_id)
+    world.put_right()
+    if stages[1:]:
+        mended = """replace(document::text, '"refuse": 10', '"refuse": -1')::jsonb"""
+        world.query(f"UPDATE cableway.pipeline_versions SET document = {mended}")
+    for left in range(failed, 0, -1):
+        world.storage.retry_run(run_id)
+        assert world.run(run_id) is RunState.FAILED
+        assert failed_and_succeeded(world, run_id) == (left, succeeded + failed - left)
+        (made,) = world.storage.replay(LetterWish(run_id=run_id, limit=1))
+        assert world.run(made.run_id) is RunState.SUCCEEDED
+    world.storage.retry_run(run_id)
+    assert world.run(run_id) is RunState.SUCCEEDED
+    assert failed_and_succeeded(world, run_id) == (0, succeeded + failed)
+    assert world.ids() == list(range(ROWS))
+
+
+@pytest.mark.promise("P17")
+def test_it_counts_no_more_either_where_the_attempt_that_failed_was_killed(world: World) -> None:
+    run_id = world.record(SPLIT, store("append"), attempts=3)
+    variables = {"CABLEWAY_BLOCS": BLOCS, "CABLEWAY_FAILPOINT": "before_finish:kill", "CABLEWAY_TESTING": "1"}
+    assert job(run_id, env=environment(world.url, **variables)).code == -9
+    world.query("UPDATE cableway.runs SET state = 'crashed', ended_at = now(), lease_expires_at = NULL")
+    # As if the last checkpoint had not been made: whatever failed comes again.
+    world.query("UPDATE cableway.cursors SET position = position - 'complete' - 'counts' - 'position'")
+    world.put_right()
+    for made in world.storage.replay(LetterWish(run_id=run_id)):
+        assert world.run(made.run_id) is RunState.SUCCEEDED
+    world.storage.retry_run(run_id)
+    assert world.run(run_id) is RunState.SUCCEEDED
+    assert failed_and_succeeded(world, run_id)[0] == 0
+    assert world.ids() == list(range(ROWS))
+
+
 def test_a_replay_on_the_line_of_a_cursor_moves_it_not(world: World) -> None:
     world.loader = {"incremental": {"cursor_field": "id"}}
     run_id = world.record(SPLIT, store("append"), max_errors="50%")

@@ -40,13 +40,14 @@ SELECT chosen.line::text AS line, chosen.position AS cursor, other.busy_s FROM c
 
 -- name: dead_units
 -- What failed for good on the line of a run, in this run or in others, and is not worked on again by it. To a replay only
--- its own letters count.
-SELECT DISTINCT l.stage, l.bloc, l.item_id
+-- its own letters count. Said with it: whether a replay has brought it through, and whether it failed in this run.
+SELECT l.stage, l.bloc, l.item_id, bool_and(l.state = 'resolved') AS resolved, bool_or(l.run_id = held.run_id) AS own
 FROM {s}.runs AS held
 JOIN {s}.runs AS r ON r.line = held.line AND (held.replay_of IS NULL OR r.run_id = held.run_id)
 JOIN {s}.dead_letters AS l ON l.run_id = r.run_id
                           AND NOT (l.state = 'replaying' AND l.replay_run_id IS NOT DISTINCT FROM held.run_id)
 WHERE held.run_id = %(run_id)s AND held.lease_token = %(token)s AND starts_with(l.item_id, %(prefix)s)
+GROUP BY l.stage, l.bloc, l.item_id
 
 -- name: show_lines
 -- The lines of a pipeline's cursors, the newest of each loader first.
