@@ -98,7 +98,6 @@ class Upkeep:
     *line* is None where the source has no positions. *taken_up*: earlier attempts, or runs, have been at work.
     """
 
-        part=part,
     def __init__(self, assembly: Assembly, line: Line | None, store: RunStore, lease: Lease, *, taken_up: bool) -> None:
         self._assembly = assembly
         self._exactness = assembly.exactness
@@ -127,6 +126,8 @@ class Upkeep:
         ended: dict[str, str | None] = {}
         if self._taken_up:
             ended = await self._recover()
+            if gate.recovered is not None:
+                verdict.know(gate.recovered)
         if line is None:
             return
         if not line.over and not exactness.by_item and ended and None not in ended.values():
@@ -136,8 +137,6 @@ class Upkeep:
         gate.closed = line.over
         if not line.over:
             await self._begin_lap(line, post)
-            if gate.recovered is not None:
-                verdict.know(gate.recovered)
             verdict.carried = line.counts
 
     async def _recover_replay(self) -> None:

@@ -191,7 +191,7 @@ class MemoryRunStore:
             self._held(lease)
         return None if shares is None else shares[0]
 
-    def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
+    def dead_units(self, lease: Lease, prefix: str) -> set[DeadUnit]:
         """As `RunStore.dead_units`."""
         with self._lock:
             held = self._held(lease)

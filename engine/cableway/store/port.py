@@ -314,8 +314,8 @@ class RunStore(Protocol):
         """
         ...
 
-    def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
-        """Stage, bloc and item of every dead letter on the run's line whose item begins with *prefix*.
+    def dead_units(self, lease: Lease, prefix: str) -> set[DeadUnit]:
+        """What has a dead letter on the run's line and whose item begins with *prefix*.
 
         Without those that the run works on again; for a replay its own alone.
         """

@@ -128,7 +128,7 @@ class PostgresRunStore:
         )["share"]
         return share
 
-    def dead_units(self, lease: Lease, prefix: str) -> set[tuple[str, str, str]]:
+    def dead_units(self, lease: Lease, prefix: str) -> set[DeadUnit]:
         """As `RunStore.dead_units`."""
         rows = self.session.rows("dead_units", run_id=lease.run_id, token=lease.token, prefix=prefix)
         return {DeadUnit(**row) for row in rows}
