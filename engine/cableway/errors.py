@@ -392,10 +392,18 @@ class UnknownNameError(DefinitionError):
 
 
 class TakenError(DefinitionError):
-    """The name is another's, or what it names is still in use; nothing has changed."""
+    """The name is another's; nothing has changed."""
 
     code = "taken"
     title = "The name is taken"
+    status = 409
+
+
+class InUseError(DefinitionError):
+    """Something else still names it, so it cannot go; the message says what. Nothing has changed."""
+
+    code = "in_use"
+    title = "It is still in use"
     status = 409
 
 

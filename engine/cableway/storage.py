@@ -153,7 +153,7 @@ class DatabaseStorage:
         return self._write(steps)
 
     def delete_bloc(self, name: str, *, expected_revision: int | None = None) -> None:
-        """Delete a bloc that no pipeline names. Raise `TakenError` with those that do, else as `update_bloc`."""
+        """Delete a bloc that no pipeline names. Raise `InUseError` with those that do, else as `update_bloc`."""
         self._write(blocs.delete(name, expected_revision=expected_revision))
 
     def create_pipeline(
@@ -300,7 +300,7 @@ class DatabaseStorage:
         return self._write(triggers.update(name, changes, expected_revision=expected_revision))
 
     def delete_trigger(self, name: str, *, expected_revision: int | None = None) -> None:
-        """Delete a trigger that no scheduler names. Raise `TakenError` with those that do, else as `update_trigger`."""
+        """Delete a trigger that no scheduler names. Raise `InUseError` with those that do, else as `update_trigger`."""
         self._write(triggers.delete(name, expected_revision=expected_revision))
 
     def add_trigger_listener(self, callback: Callable[[TriggerChange], object]) -> Callable[[], None]:

@@ -63,9 +63,10 @@ def test_data_stay_and_the_second_start_is_fast(folder: Path) -> None:
     assert said == [f"no database is named: using the embedded Postgres in {folder}/"]
     assert not Place(folder).is_running()
     begun = time.monotonic()
-    with embedded_postgres(folder) as url, psycopg.connect(url) as connection:
+    with embedded_postgres(folder, say=said.append) as url, psycopg.connect(url) as connection:
         assert time.monotonic() - begun < 2
         assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+    assert len(said) == 1, "only what makes it says so"
 
 
 def test_several_share_it_and_the_last_one_stops_it(folder: Path) -> None:

@@ -101,7 +101,8 @@ def item_fault(table: Any, rule: Rule) -> str | None:
         rows = table.num_rows
         few = rule.min is not None and rows < float(rule.min)
         many = rule.max is not None and rows > float(rule.max)
-        return f"there are {rows} rows" if few or many else None
+        counted = "is 1 row" if rows == 1 else f"are {rows} rows"
+        return f"there {counted}" if few or many else None
     newest = library("pyarrow.compute").max(table.column(rule.columns[0])).as_py()
     if newest is None:
         return "there is no value to be fresh"

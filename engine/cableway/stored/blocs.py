@@ -90,7 +90,7 @@ def update(
 
 
 def delete(name: str, *, expected_revision: int | None) -> Steps[None]:
-    """Delete the bloc. Raise `UnknownNameError`, `ConflictError`, or `TakenError` where a pipeline names it."""
+    """Delete the bloc. Raise `UnknownNameError`, `ConflictError`, or `InUseError` where a pipeline names it."""
     yield Step("lock_blocs", {})
     before = only("bloc", name, (yield from read_blocs(name)))
     check_revision("bloc", before, expected_revision)

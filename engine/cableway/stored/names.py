@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from cableway.definitions.documents import limit_faults
-from cableway.errors import ConflictError, DefinitionError, Fault, TakenError, UnknownNameError
+from cableway.errors import ConflictError, DefinitionError, Fault, InUseError, TakenError, UnknownNameError
 from cableway.store.storable import storable_text
 
 MAX_NAME_LENGTH = 100
@@ -85,11 +85,11 @@ def taken(kind: str, name: str) -> TakenError:
     return TakenError(f"{titled(kind, name)}: {message}", [Fault("/name", "taken", message)])
 
 
-def in_use(kind: str, name: str, by: str, users: Sequence[str]) -> TakenError:
+def in_use(kind: str, name: str, by: str, users: Sequence[str]) -> InUseError:
     """It cannot go as long as *users* name it."""
     listed = ", ".join(map(repr, users[:10])) + (", ..." if len(users) > 10 else "")
     message = f"is named by the {by}{'s' if len(users) > 1 else ''} {listed}"
-    return TakenError(f"{titled(kind, name)} {message}", [Fault("/name", "in_use", message)])
+    return InUseError(f"{titled(kind, name)} {message}", [Fault("/name", "in_use", message)])
 
 
 def check_revision(kind: str, row: Revised, expected: int | None) -> None:

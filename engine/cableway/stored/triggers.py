@@ -55,7 +55,7 @@ def update(name: str, changes: Mapping[str, Any], *, expected_revision: int | No
 
 
 def delete(name: str, *, expected_revision: int | None) -> Steps[None]:
-    """Delete the trigger. Raise `UnknownNameError`, `ConflictError`, or `TakenError` where a scheduler names it."""
+    """Delete the trigger. Raise `UnknownNameError`, `ConflictError`, or `InUseError` where a scheduler names it."""
     yield Step("lock_triggers", {})
     before = only("trigger", name, (yield from read_triggers(name)))
     check_revision("trigger", before, expected_revision)

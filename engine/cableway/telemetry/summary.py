@@ -44,7 +44,8 @@ def _headline(pipeline: str, state: RunState, counts: Mapping[str, int], wall_s:
     line.append(" ")
     line.append(str(state).replace("_", " "), style=f"bold {style}")
     line.append(f" in {seconds(round(wall_s * 1e9))}")
-    told = [f"{number(counts.get('emitted', 0))} items"]
+    emitted = counts.get("emitted", 0)
+    told = [f"{number(emitted)} item{'' if emitted == 1 else 's'}"]
     told += [f"{number(count)} {name}" for name, count in counts.items() if count and name != "emitted"]
     line.append(f": {', '.join(told)}", style="")
     return line

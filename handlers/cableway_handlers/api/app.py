@@ -152,6 +152,12 @@ _pages = APIRouter(tags=["about"])
 _SignedIn = Annotated[Caller, Depends(signed_in)]
 
 
+@_pages.get("/", summary="Where things are", response_model=dict[str, str])
+async def directory(caller: _SignedIn) -> dict[str, str]:
+    """The addresses to begin with."""
+    return {"docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
+
+
 @_pages.get("/openapi.json", summary="This description", response_model=dict[str, Any])
 async def openapi_document(request: Request, caller: _SignedIn) -> JSONResponse:
     """The API as OpenAPI 3.1."""
@@ -189,9 +195,12 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 def _http_problem(request: Request, error: HTTPException) -> Response:
-    known: dict[int, Callable[[str], RequestError]] = {404: NotFoundError, 405: MethodError}
-    allowed = {"allow": ", ".join(sorted(_methods(request)))} if error.status_code == 405 else {}
-    return _problem(request, known.get(error.status_code, RequestError)(error.detail), allowed)
+    if error.status_code == 404:
+        return _problem(request, NotFoundError("There is no such address; /docs lists those that there are."))
+    if error.status_code == 405:
+        allowed = ", ".join(sorted(_methods(request)))
+        return _problem(request, MethodError(f"This address takes {allowed}."), {"allow": allowed})
+    return _problem(request, RequestError(error.detail))
 
 
 def _methods(request: Request) -> set[str]:

@@ -61,6 +61,18 @@ Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\s/]([^/]
 JsonObject = dict[str, Any]
 
 
+class Addressed(Body):
+    """A change of what the address names; its body may say the name again."""
+
+    name: Name | None = Field(default=None, description="As in the address, which has it already.")
+
+    def check_name(self, name: str) -> None:
+        """Raise `InvalidRequestError` where the body says another *name* than the address."""
+        if self.name not in {None, name}:
+            message = "is not the name in the address: a name stays, so make the other one and delete this one"
+            raise InvalidRequestError([Fault("/body/name", "name", message)])
+
+
 class StrictRoute(APIRoute):
     """A route whose body is read by `strict_json` before anything is made of it.
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESOURCE, CablewayError, Fault
+from cableway.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_RESOURCE, CablewayError, Fault, ParameterError
 from cableway.settings import environment
 
 _OUT_OF_RESOURCES = frozenset({errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EDQUOT})
@@ -28,9 +28,7 @@ def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
         return EXIT_INTERRUPTED
     except CablewayError as error:
         _tell(str(error), error)
-        for fault in _untold(error):
-            line = "" if fault.line is None else f"line {fault.line}, "
-            _say(f"  {line}{fault.pointer or '/'}: {fault.message}")
+        _tell_details(error)
         if json:
             _print_problem(error)
         return error.exit_code
@@ -48,6 +46,14 @@ def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
         _tell(f"an error that nobody foresaw: {type(error).__name__}: {error}", error)
         return EXIT_BUG
     return EXIT_OK
+
+
+def _tell_details(error: CablewayError) -> None:
+    for fault in _untold(error):
+        line = "" if fault.line is None else f"line {fault.line}, "
+        _say(f"  {line}{fault.pointer or '/'}: {fault.message}")
+    if isinstance(error, ParameterError):
+        _say("  a parameter is given as -p NAME=VALUE")
 
 
 def _untold(error: CablewayError) -> list[Fault]:

@@ -41,7 +41,7 @@ def words_of(found: RunExplanation) -> list[str]:
     elif not found.proposals:
         lines.append("more workers for it would give next to nothing")
     lines += [
-        f"with {each.workers} workers in {each.stage} the run would take {each.wall_s:.2f} s "
+        f"with {screen.count(each.workers, 'worker')} in {each.stage} the run would take {each.wall_s:.2f} s "
         f"({each.wall_s / found.wall_s - 1:+.0%}), {each.vcpu_s:.2f} vCPU-seconds"
         for each in found.proposals
     ]

@@ -20,6 +20,9 @@ def create(name: str, scopes: Sequence[str], pipelines: Sequence[str], expires: 
     expires_in_s = None if expires is None else _seconds(expires)
     with workplace() as place, place.storage() as storage, storage.session.transaction():
         made = storage.session.drive(create_key(name, scopes, pipelines=pipelines, expires_in_s=expires_in_s))
+        there = {row.name for row in storage.list_pipelines()}
+    for missing in sorted(set(pipelines) - there):
+        screen.say(f"there is no pipeline {missing!r}: until there is, the key opens nothing of it")
     if json:
         screen.as_json({**_fields(made.key), "key": made.text})
         return

@@ -28,6 +28,8 @@ LOG = Path(".cableway") / "scheduler.out"
 """What a scheduler in the background prints."""
 RUNS = "the scheduler runs"
 
+_UTC = frozenset({"UTC", "Etc/UTC"})
+
 MARKS = {
     "": "",
     "gap": "the clocks leave its time out; first instant after it",
@@ -46,7 +48,7 @@ def serve(names: str | None, env: Sequence[str], *, background: bool) -> None:
         arguments = ["scheduler", *(() if names is None else ("--scheduler-names", names))]
         pid = start_in_background(arguments, LOG, {**get_environment(), **extra}, ready=RUNS)
         print(pid)
-        screen.say(f"the scheduler is process {pid}; what it prints goes to {LOG}")
+        screen.say(f"the scheduler is process {pid}, and `kill {pid}` ends it; what it prints goes to {LOG}")
         return
     from cableway.logs import set_up_logging
     from cableway_handlers.cron.service import SchedulerService
@@ -198,11 +200,10 @@ def backfill(name: str, since: datetime, until: datetime, at_most: int, *, dry_r
     if json:
         screen.as_json(found)
         return
-    shown = screen.table("tick", "utc", "run")
+    shown = screen.table(*_clocks(zone, "tick"), "run")
     for number, tick_at in enumerate(found.ticks):
         run_id = found.run_ids[number] if found.run_ids else ""
-        cells = (f"{tick_at.astimezone(zone):%Y-%m-%d %H:%M}", f"{tick_at:%Y-%m-%d %H:%M}", run_id)
-        shown.add_row(*map(screen.plain, cells))
+        shown.add_row(*map(screen.plain, (*_times(tick_at, zone, "%Y-%m-%d %H:%M"), run_id)))
     screen.print_table(shown, found.ticks, "every tick of that time has its run")
     said = "would be recorded" if dry_run else "recorded"
     screen.say(f"{screen.count(len(found.ticks), 'run')} {said} by {found.expression}; {found.already} were there")
@@ -213,11 +214,20 @@ def _show_fires(fires: Sequence[Fire], zone: ZoneInfo, *, json: bool) -> None:
         local = [{"at": each.at, "local": each.at.astimezone(zone), "mark": each.mark} for each in fires]
         screen.as_json(local)
         return
-    shown = screen.table("local", "utc", "")
+    shown = screen.table(*_clocks(zone, "local"), "")
     for each in fires:
-        cells = (f"{each.at.astimezone(zone):%a %Y-%m-%d %H:%M %z}", f"{each.at:%Y-%m-%d %H:%M}", MARKS[each.mark])
-        shown.add_row(*map(screen.plain, cells))
+        shown.add_row(*map(screen.plain, (*_times(each.at, zone, "%a %Y-%m-%d %H:%M %z"), MARKS[each.mark])))
     screen.print_table(shown, fires, "it is never due again")
+
+
+def _clocks(zone: ZoneInfo, own: str) -> tuple[str, ...]:
+    """The columns of instants: *own*, by the zone's clock, and that of UTC where it is another."""
+    return (own,) if zone.key in _UTC else (own, "utc")
+
+
+def _times(at: datetime, zone: ZoneInfo, form: str) -> tuple[str, ...]:
+    own = at.astimezone(zone).strftime(form)
+    return (own,) if zone.key in _UTC else (own, f"{at:%Y-%m-%d %H:%M}")
 
 
 def _say_state(what: Any, line: str, *, json: bool) -> None:

@@ -30,7 +30,7 @@ def serve(host: str, port: int, *, scheduler: bool, names: str | None, env: Sequ
         arguments += [] if names is None else ["--scheduler-names", names]
         pid = start_in_background(arguments, LOG, {**get_environment(), **extra}, ready=LISTENING)
         print(pid)
-        screen.say(f"the API is process {pid}; what it prints goes to {LOG}")
+        screen.say(f"the API is process {pid}, and `kill {pid}` ends it; what it prints goes to {LOG}")
         return
     try:
         from cableway_handlers.api.server import serve as serve_api

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cableway.errors import UnknownNameError, UnknownPipelineError, UnknownRunError
 from cableway.settings import Settings, get_environment, read_settings
 
 if TYPE_CHECKING:
@@ -41,21 +42,31 @@ class Workplace:
 
 @contextmanager
 def workplace(extra: Mapping[str, str] | None = None) -> Generator[Workplace]:
-    """The database that the environment or ``.env`` names; where there is none, an embedded Postgres, said in one line.
+    """The database that the environment or ``.env`` names; where there is none, an embedded Postgres.
 
-    *extra* variables go before those. Raise `SettingsError`, or `UnavailableError` where the embedded one is not
-    installed.
+    That is said in one line when it is made, and when something is not found in it. *extra* variables go before those.
+    Raise `SettingsError`, or `UnavailableError` where the embedded one is not installed.
     """
     variables = {**get_environment(), **(extra or {})}
     settings = read_settings(variables)
-    with ExitStack() as stack:
-        if settings.database is None:
-            from cableway.embedded import embedded_postgres
-
-            url = stack.enter_context(embedded_postgres(say=_say))
-            variables = {**variables, "DATABASE_URL": url}
-            settings = read_settings(variables)
+    if settings.database is not None:
         yield Workplace(settings, variables)
+        return
+    with _embedded() as url:
+        variables = {**variables, "DATABASE_URL": url}
+        yield Workplace(read_settings(variables), variables)
+
+
+@contextmanager
+def _embedded() -> Generator[str]:
+    from cableway.embedded import FOLDER, embedded_postgres
+
+    with embedded_postgres(say=_say) as url:
+        try:
+            yield url
+        except (UnknownNameError, UnknownPipelineError, UnknownRunError):
+            _say(f"no database is named, so this looked in the embedded Postgres in {FOLDER}/")
+            raise
 
 
 def _say(line: str) -> None:

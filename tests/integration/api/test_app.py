@@ -13,6 +13,8 @@ from tests.integration.api.test_hooks import assert_problem
 def test_health_tells_what_is_up(api: Api) -> None:
     assert api.client.get("/health").json() == {"status": "up", "database": "up", "scheduler": "off"}
     assert api.client.get("/healthz").json() == {"status": "up"}
+    places = api.client.get("/").json()
+    assert {name: api.client.get(path).status_code for name, path in places.items()} == dict.fromkeys(places, 200)
     assert api.client.get("/readyz").json() == {"status": "up"}
 
 

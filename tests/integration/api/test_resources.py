@@ -69,6 +69,11 @@ def test_a_bloc_from_its_making_to_its_end(client: httpx.Client, name: str) -> N
     changed = client.put(f"/blocs/{name}", json=settings, headers={"if-match": tag})
     assert made(changed, 200)["config"] == {"file_path": "other.csv"}
     refused(client.put(f"/blocs/{name}", json=settings, headers={"if-match": tag}), 412, "conflict")
+    same = client.put(f"/blocs/{name}", json={**settings, "name": name}, headers={"if-match": "*"})
+    assert made(same, 200)["revision"] == 2, "the name may be said again, and nothing has changed by it"
+    other = client.put(f"/blocs/{name}", json={**settings, "name": "x"}, headers={"if-match": "*"})
+    problem = refused(other, 422, "invalid_request")
+    assert problem["errors"][0]["pointer"] == "/body/name"
 
     refused(client.delete(f"/blocs/{name}", headers={"if-match": tag}), 412, "conflict")
     assert client.delete(f"/blocs/{name}", headers={"if-match": '"2"'}).status_code == 204
@@ -137,15 +142,21 @@ def test_a_trigger_and_its_scheduler(client: httpx.Client, name: str) -> None:
     made_scheduler = client.post("/schedulers", json=scheduler)
     assert made(made_scheduler)["catchup"] == "latest"
 
-    rule = {"pipeline": "not-there-yet", "expression": "*/5 * * * *"}
+    rule = {"name": name, "pipeline": "not-there-yet", "expression": "*/5 * * * *"}
     changed = client.put(f"/triggers/{name}", json=rule, headers={"if-match": made_trigger.headers["etag"]})
     assert made(changed, 200)["expression"] == "*/5 * * * *"
-    paused = {"pipeline": "not-there-yet", "trigger_name": name, "paused": True, "pause_note": "for the night"}
+    paused = {
+        "name": name,
+        "pipeline": "not-there-yet",
+        "trigger_name": name,
+        "paused": True,
+        "pause_note": "for the night",
+    }
     changed = client.put(f"/schedulers/{name}", json=paused, headers={"if-match": made_scheduler.headers["etag"]})
     assert made(changed, 200)["paused"] is True
     assert [row["name"] for row in client.get("/schedulers", params={"paused": "true"}).json()["items"]] == [name]
 
-    refused(client.delete(f"/triggers/{name}"), 409, "taken")
+    refused(client.delete(f"/triggers/{name}"), 409, "in_use")
     assert client.delete(f"/schedulers/{name}").status_code == 204
     assert client.delete(f"/triggers/{name}").status_code == 204
     refused(client.post("/triggers", json={**trigger, "expression": "61 * * * *"}), 422, "invalid")

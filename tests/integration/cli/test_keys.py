@@ -26,6 +26,7 @@ def test_a_key_from_its_making_to_its_end(cableway: Command) -> None:
     made = cableway.json("keys", "create", "ci", "--pipeline", "orders")
     assert (made["scopes"], made["pipelines"]) == (["read"], ["orders"])
     assert made["key"].startswith(f"cw_{made['prefix']}_")
+    assert "there is no pipeline 'orders'" in cableway.err
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,10 @@ def test_a_preview_tells_what_the_clocks_do(cableway: Command, storage: Database
     rule = ("schedulers", "preview", "--expression", "30 1 * * *", "--timezone", "America/New_York")
     assert cableway(*rule, "--from", "2026-11-01", "-n", "1") == 0
     assert "comes twice; this is the first" in cableway.out
+    assert "utc" in cableway.out
+    assert cableway("schedulers", "preview", "--expression", "30 1 * * *", "--from", "2026-11-01", "-n", "1") == 0
+    lines = [line.rstrip() for line in cableway.out.splitlines()]
+    assert lines == ["local", "Sun 2026-11-01 01:30 +0000"], "one clock is enough for UTC"
     assert cableway("schedulers", "preview") == 2
     assert cableway("schedulers", "preview", "--expression", "0 0 30 2 *") == 78
     assert "never due" in cableway.err

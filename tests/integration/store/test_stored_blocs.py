@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cableway.errors import ConflictError, DefinitionError, TakenError, UnknownNameError
+from cableway.errors import ConflictError, DefinitionError, InUseError, UnknownNameError
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from tests.integration.store.conftest import STAGES, document
@@ -71,7 +71,7 @@ def test_a_change_that_breaks_the_bloc_itself_is_refused(storage: DatabaseStorag
 
 def test_a_bloc_that_is_named_stays(storage: DatabaseStorage) -> None:
     storage.create_pipeline("numbers", STAGES)
-    with pytest.raises(TakenError, match="is named by the pipeline 'numbers'") as caught:
+    with pytest.raises(InUseError, match="is named by the pipeline 'numbers'") as caught:
         storage.delete_bloc("double")
     assert caught.value.status == 409
     # An archived pipeline and an old version have their own copy.

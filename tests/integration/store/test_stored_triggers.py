@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cableway.errors import ConflictError, DefinitionError, TakenError, UnknownNameError
+from cableway.errors import ConflictError, DefinitionError, InUseError, TakenError, UnknownNameError
 from cableway.storage import DatabaseStorage, TriggerChange
 from tests.integration.store.conftest import STAGES, document
 
@@ -127,7 +127,7 @@ def test_a_scheduler_needs_a_cron_rule_that_is_there(storage: DatabaseStorage, h
     with pytest.raises(DefinitionError, match="is of kind webhook"):
         storage.create_scheduler("s", "numbers", "hook")
     storage.create_scheduler("s", "numbers", "hourly")
-    with pytest.raises(TakenError, match="is named by the scheduler 's'"):
+    with pytest.raises(InUseError, match="is named by the scheduler 's'"):
         storage.delete_trigger("hourly")
     with pytest.raises(TakenError, match="there already"):
         storage.create_scheduler("s", "numbers", "hourly")

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from cableway.errors import DefinitionError, Fault, UnavailableError, UnknownRunError, UsageError
+from cableway.errors import DefinitionError, Fault, ParameterError, UnavailableError, UnknownRunError, UsageError
 from cableway_handlers.cli.boundary import exit_code_of
 
 
@@ -52,3 +52,9 @@ def test_a_bug_is_a_message_and_with_debug_a_traceback(
     monkeypatch.setenv("LOG_LEVEL", "debug")
     assert exit_code_of(lambda: failing(ZeroDivisionError("by zero"))) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_wrong_parameter_comes_with_how_one_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    fault = Fault("/parameters/day", "unknown", "is no parameter of this pipeline; it has: none")
+    exit_code_of(lambda: failing(ParameterError("they do not fit", [fault])))
+    assert capsys.readouterr().err.splitlines()[-1] == "  a parameter is given as -p NAME=VALUE"

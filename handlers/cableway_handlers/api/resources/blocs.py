@@ -15,7 +15,7 @@ from cableway.stored.blocs import ChangedBloc
 from cableway.stored.names import only
 from cableway.stored.versions import SavedVersion, Signature
 from cableway_handlers.api.access import Needs
-from cableway_handlers.api.bodies import Body, JsonObject, Name, StrictRoute
+from cableway_handlers.api.bodies import Addressed, Body, JsonObject, Name, StrictRoute
 from cableway_handlers.api.etags import Precondition, Shown, answered, if_match, if_match_needed
 from cableway_handlers.api.openapi import refuses
 from cableway_handlers.api.paging import Asked, Page, asked, same, text_after
@@ -36,6 +36,10 @@ class BlocSettings(Body):
     bloc_type: str = Field(min_length=1, max_length=100, description="As `/bloc-types` lists it.")
     config: JsonObject = Field(default_factory=dict[str, Any], description="As the bloc type describes it.")
     description: str = Field(default="", max_length=10_000)
+
+
+class ChangedSettings(BlocSettings, Addressed):
+    """A bloc as it shall be."""
 
 
 class NewBloc(BlocSettings):
@@ -77,10 +81,11 @@ async def update_bloc(
     office: TheOffice,
     caller: Writes,
     name: Name,
-    body: BlocSettings,
+    body: ChangedSettings,
     match: Annotated[Precondition, Depends(if_match_needed)],
 ) -> Response:
     """Make it what the body says, and a new version of each pipeline that names it; nothing where one would break."""
+    body.check_name(name)
     signature = Signature(author=caller.name)
     changed = await office.desk.change(lambda: _update(name, body, match, office.catalog, signature))
     return shown(changed.bloc).response(200, **_versions(changed.versions))

@@ -11,7 +11,7 @@ from cableway.errors import UnknownNameError
 from cableway.stored import limits
 from cableway.stored.limits import LimitRow
 from cableway_handlers.api.access import Needs
-from cableway_handlers.api.bodies import Body, Name, StrictRoute
+from cableway_handlers.api.bodies import Addressed, Name, StrictRoute
 from cableway_handlers.api.paging import Asked, Page, asked, same, text_after
 from cableway_handlers.api.resources.desk import TheOffice
 from cableway_handlers.api.scopes import Caller
@@ -22,8 +22,8 @@ Reads = Annotated[Caller, Depends(Needs("read", "limits", shared=True))]
 Writes = Annotated[Caller, Depends(Needs("write", "limits", shared=True))]
 
 
-class LimitSettings(Body):
-    """What a limit is, beside its name: a concurrency, a rate, or both."""
+class LimitSettings(Addressed):
+    """What a limit is: a concurrency, a rate, or both."""
 
     concurrency: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Units at work at a time.")
     rate: float | None = Field(default=None, gt=0, le=1_000_000_000, description="Units begun in each period.")
@@ -52,6 +52,7 @@ async def get_limit(office: TheOffice, caller: Reads, name: Name) -> LimitRow:
 @router.put("/{name}", summary="Set a limit")
 async def set_limit(office: TheOffice, caller: Writes, name: Name, body: LimitSettings) -> LimitRow:
     """Make the limit, or change it; runs at work learn of it as they draw."""
+    body.check_name(name)
     return await office.desk.change(lambda: limits.save(name, body.concurrency, body.rate, body.period_s))
 
 

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from cableway.definitions.timetable import Fire
-from cableway.errors import UnknownNameError, UnknownPipelineError
-from cableway.store.executor import Step, Steps
+from cableway.store.executor import Steps
 from cableway.store.pages import page_of_schedulers
 from cableway.store.reading import Catchup, DstGap, Overlap, SchedulerRow, read_schedulers
 from cableway.stored import schedulers
 from cableway.stored.backfills import CEILING, MOST_TICKS, Backfill, backfill, request_now
-from cableway.stored.names import only
 from cableway.stored.outlook import SchedulerState, read_outlook
 from cableway.stored.ticks import TickRow, read_ticks
 from cableway_handlers.api.access import Needs
-from cableway_handlers.api.bodies import Body, Instant, JsonObject, Name, StrictRoute, Whole
-from cableway_handlers.api.etags import Precondition, Shown, answered, if_match, if_match_needed
+from cableway_handlers.api.bodies import Addressed, Body, Instant, JsonObject, Name, StrictRoute, Whole
+from cableway_handlers.api.etags import Precondition, answered, if_match, if_match_needed
 from cableway_handlers.api.openapi import refuses
 from cableway_handlers.api.paging import MAX_PAGE, PAGE, Asked, Page, asked, same, text_after
 from cableway_handlers.api.resources.desk import TheOffice
+from cableway_handlers.api.resources.owned import Owned, check_sees
 from cableway_handlers.api.resources.runs import RunView, started
 from cableway_handlers.api.scopes import Caller
 from cableway_handlers.launch.protocol import Launch
 
 router = APIRouter(prefix="/schedulers", tags=["schedulers"], route_class=StrictRoute)
 
-Result = TypeVar("Result")
-
-SCHEDULER: TypeAdapter[Any] = TypeAdapter(SchedulerRow)
+SCHEDULERS = Owned("scheduler", read_schedulers, TypeAdapter(SchedulerRow))
 
 Reads = Annotated[Caller, Depends(Needs("read", "schedulers"))]
 Writes = Annotated[Caller, Depends(Needs("write", "schedulers"))]
@@ -57,6 +54,10 @@ class SchedulerSettings(Body):
     paused: bool = False
     pause_note: str = Field(default="", max_length=1000)
     pause_after_failures: int | None = Field(default=None, ge=1, le=1_000_000)
+
+
+class ChangedScheduler(SchedulerSettings, Addressed):
+    """A scheduler as it shall be."""
 
 
 class NewScheduler(SchedulerSettings):
@@ -93,16 +94,16 @@ async def list_schedulers(
 @router.post("", summary="Store a scheduler", status_code=201, response_model=SchedulerRow, responses=refuses(409))
 async def create_scheduler(office: TheOffice, caller: Writes, body: NewScheduler) -> Response:
     """Check it, and keep it."""
-    _see(caller, body.pipeline)
+    check_sees(caller, body.pipeline)
     policies = body.model_dump(exclude={"name", "pipeline", "trigger_name"})
     row = await office.desk.change(lambda: schedulers.create(body.name, body.pipeline, body.trigger_name, policies))
-    return shown(row).response(201, location=f"/schedulers/{row.name}")
+    return SCHEDULERS.shown(row).response(201, location=f"/schedulers/{row.name}")
 
 
 @router.get("/{name}", summary="A scheduler", response_model=SchedulerRow)
 async def get_scheduler(request: Request, office: TheOffice, caller: Reads, name: Name) -> Response:
     """The scheduler as it stands."""
-    return answered(request, shown(await office.desk.read(lambda: _seen(name, caller))))
+    return answered(request, SCHEDULERS.shown(await office.desk.read(lambda: SCHEDULERS.seen(name, caller))))
 
 
 @router.put("/{name}", summary="Change a scheduler", response_model=SchedulerRow, responses=refuses(412, 428))
@@ -110,12 +111,18 @@ async def update_scheduler(
     office: TheOffice,
     caller: Writes,
     name: Name,
-    body: SchedulerSettings,
+    body: ChangedScheduler,
     match: Annotated[Precondition, Depends(if_match_needed)],
 ) -> Response:
     """Make it what the body says. What has run stays, and no tick that is past runs again."""
-    _see(caller, body.pipeline)
-    return shown(await office.desk.change(lambda: _update(name, caller, body.model_dump(), match))).response()
+    body.check_name(name)
+    check_sees(caller, body.pipeline)
+    changes = body.model_dump(exclude={"name"})
+
+    def change() -> Steps[SchedulerRow]:
+        return SCHEDULERS.matched(name, caller, match, schedulers.update(name, changes, expected_revision=None))
+
+    return SCHEDULERS.shown(await office.desk.change(change)).response()
 
 
 @router.delete("/{name}", summary="Delete a scheduler", status_code=204, responses=refuses(412))
@@ -123,7 +130,9 @@ async def delete_scheduler(
     office: TheOffice, caller: Writes, name: Name, match: Annotated[Precondition, Depends(if_match)]
 ) -> Response:
     """Delete it; what it has run stays."""
-    await office.desk.change(lambda: _delete(name, caller, match))
+    await office.desk.change(
+        lambda: SCHEDULERS.matched(name, caller, match, schedulers.delete(name, expected_revision=None))
+    )
     return Response(status_code=204)
 
 
@@ -153,13 +162,17 @@ class NewBackfill(Body):
 async def pause_scheduler(office: TheOffice, caller: Writes, name: Name, body: Pause | None = None) -> Response:
     """Let it start no more runs until it is resumed."""
     note = "" if body is None else body.note
-    return shown(await office.desk.change(lambda: _after(name, caller, schedulers.pause(name, note)))).response()
+    return SCHEDULERS.shown(
+        await office.desk.change(lambda: SCHEDULERS.after(name, caller, schedulers.pause(name, note)))
+    ).response()
 
 
 @router.post("/{name}/resume", summary="Resume a scheduler", response_model=SchedulerRow)
 async def resume_scheduler(office: TheOffice, caller: Writes, name: Name) -> Response:
     """Let it go on with its next tick; those in between stay on record without runs."""
-    return shown(await office.desk.change(lambda: _after(name, caller, schedulers.resume(name)))).response()
+    return SCHEDULERS.shown(
+        await office.desk.change(lambda: SCHEDULERS.after(name, caller, schedulers.resume(name)))
+    ).response()
 
 
 @router.post(
@@ -173,7 +186,9 @@ async def trigger_scheduler(
 ) -> Response:
     """Start the run that it would start, out of turn; it belongs to no tick."""
     parameters = {} if body is None else body.parameters
-    return await started(office, await office.desk.read(lambda: _after(name, caller, request_now(name, parameters))))
+    return await started(
+        office, await office.desk.read(lambda: SCHEDULERS.after(name, caller, request_now(name, parameters)))
+    )
 
 
 @router.post("/{name}/backfill", summary="Run the ticks of a time that has gone by")
@@ -184,7 +199,7 @@ async def backfill_scheduler(
     body: NewBackfill,
 ) -> Backfill:
     """Record a run for each tick of it that has none, the oldest first, by the rule as it is now."""
-    made = await office.desk.change(lambda: _after(name, caller, backfill(name, **body.model_dump())))
+    made = await office.desk.change(lambda: SCHEDULERS.after(name, caller, backfill(name, **body.model_dump())))
     if made.run_ids:
         office.launches.add(Launch(made.run_ids[0], 1))
     return made
@@ -195,7 +210,7 @@ async def preview_scheduler(
     office: TheOffice, caller: Reads, name: Name, limit: Annotated[Whole, Query(ge=1, le=100)] = 10
 ) -> Preview:
     """Its next ticks from now on, were it not paused."""
-    outlook = await office.desk.read(lambda: _after(name, caller, read_outlook(name)))
+    outlook = await office.desk.read(lambda: SCHEDULERS.after(name, caller, read_outlook(name)))
     fires: list[Fire] = []
     if outlook.state != "error":
         fires = await asyncio.to_thread(lambda: list(islice(outlook.fires(), limit)))
@@ -207,43 +222,5 @@ async def list_ticks(
     office: TheOffice, caller: Reads, name: Name, limit: Annotated[Whole, Query(ge=1, le=MAX_PAGE)] = PAGE
 ) -> Page[TickRow]:
     """The latest first: each tick that made a run, and those in a row that made none, with the reason."""
-    rows = await office.desk.read(lambda: _after(name, caller, read_ticks(name, limit=limit)))
+    rows = await office.desk.read(lambda: SCHEDULERS.after(name, caller, read_ticks(name, limit=limit)))
     return Page(items=list(rows), next_cursor=None)
-
-
-def shown(row: SchedulerRow) -> Shown:
-    """The scheduler as it is answered."""
-    return Shown.of(SCHEDULER, row, row.revision)
-
-
-def _see(caller: Caller, pipeline: str) -> None:
-    if not caller.sees(pipeline):
-        raise UnknownPipelineError("There is no such pipeline.")
-
-
-def _seen(name: str, caller: Caller) -> Steps[SchedulerRow]:
-    row = only("scheduler", name, (yield from read_schedulers(name)))
-    if not caller.sees(row.pipeline):
-        raise UnknownNameError(f"no scheduler {name!r}")
-    return row
-
-
-def _after(name: str, caller: Caller, steps: Steps[Result]) -> Steps[Result]:
-    """Do *steps* where the caller may know of the scheduler."""
-    yield from _seen(name, caller)
-    return (yield from steps)
-
-
-def _matched(name: str, caller: Caller, match: Precondition) -> Steps[None]:
-    yield Step("lock_triggers", {})
-    match.check(shown((yield from _seen(name, caller))))
-
-
-def _update(name: str, caller: Caller, changes: dict[str, Any], match: Precondition) -> Steps[SchedulerRow]:
-    yield from _matched(name, caller, match)
-    return (yield from schedulers.update(name, changes, expected_revision=None))
-
-
-def _delete(name: str, caller: Caller, match: Precondition) -> Steps[None]:
-    yield from _matched(name, caller, match)
-    yield from schedulers.delete(name, expected_revision=None)
