@@ -19,6 +19,7 @@ from cableway.redaction import guard
 
 Send = Callable[[Request], Awaitable[Reply]]
 
+_REFUSED = frozenset({400, 401, 403, 404, 405, 410})
 _EARLY_S = 30.0
 _UNSAID_S = 300.0
 
@@ -93,7 +94,7 @@ class ClientToken:
         try:
             reply = await send(request)
         except HttpError as error:
-            if error.http_status in {400, 401, 403}:
+            if error.http_status in _REFUSED:
                 raise CredentialsError(
                     f"{error.place}: the token server refused the client ({error.http_status})"
                 ) from None

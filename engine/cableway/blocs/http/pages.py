@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Any, cast
 
+from cableway.blocs.http.ahead import Ahead
 from cableway.blocs.http.client import Client
 from cableway.blocs.http.message import Reply, Request
 from cableway.blocs.http.pagination import NUMBERED, Linked, Numbered, Page, Pagination
@@ -59,44 +58,30 @@ class Pages:
     async def _numbered(self, how: Pagination) -> AsyncGenerator[tuple[str, Page]]:
         numbers = Numbered(how, self._request, self._json)
         page = await self._page(numbers.at(0), "0")
-        many, last = numbers.pages(page), b""
-        fetch: Callable[[int], asyncio.Task[Page | None]] = lambda number: asyncio.create_task(  # noqa: E731
-            self._perhaps(numbers.at(number), number)
-        )
-        ahead: deque[asyncio.Task[Page | None]] = deque()
-        number = asked = 0
-        try:
+        many, number, last = numbers.pages(page), 0, b""
+        end = many if many is not None else 1 if numbers.is_last(page) else how.max_pages
+        ask: Callable[[int], Awaitable[Reply]] = lambda number: self._client.send(numbers.at(number), key=str(number))  # noqa: E731
+        async with Ahead(ask, first=1, end=min(end, how.max_pages), most=self._ahead) as ahead:
             while True:
-                last = self._other(page, last)
+                last = self._digest(page, last)
                 if page.records or number == 0:
                     yield str(numbers.position(number)), page
                 number += 1
                 if numbers.is_last(page) if many is None else number >= many:
                     return
                 self._bound(how, number, page)
-                while len(ahead) < self._ahead and (many is None or asked + 1 < many):
-                    asked += 1
-                    ahead.append(fetch(asked))
-                found = await ahead.popleft()
-                if found is None:
-                    return
-                page = found
-        finally:
-            for task in ahead:
-                task.cancel()
-            await asyncio.gather(*ahead, return_exceptions=True)
-
-    async def _perhaps(self, request: Request, number: int) -> Page | None:
-        """None where there is no such page: some say so with 404, which for the first page would be an error."""
-        try:
-            return await self._page(request, str(number))
-        except HttpError as error:
-            if error.http_status == 404:
-                return None
-            raise
+                try:
+                    page = self._read(await ahead.take())
+                except HttpError as error:
+                    if error.http_status == 404:
+                        # Some say so that there is no such page, which for the first one would be an error.
+                        return
+                    raise
 
     async def _page(self, request: Request, key: str) -> Page:
-        reply = await self._client.send(request, key=key)
+        return self._read(await self._client.send(request, key=key))
+
+    def _read(self, reply: Reply) -> Page:
         document = reply.json() if reply.body.strip() else None
         return Page(reply, document, self._records(document, reply))
 
@@ -117,8 +102,8 @@ class Pages:
             )
         return [document]
 
-    def _other(self, page: Page, last: bytes) -> bytes:
-        """The page's digest. A server that does not know the parameter gives one page for ever."""
+    def _digest(self, page: Page, last: bytes) -> bytes:
+        """To tell it from the next one. A server that does not know the parameter gives one page for ever."""
         digest = blake2b(page.reply.body, digest_size=16).digest()
         if digest == last and page.records:
             raise HttpError(
