@@ -35,6 +35,9 @@ RETRY_AFTER_S = 5
 """What a caller is told to wait, in seconds, before it asks again after a 503."""
 
 
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class ClientGoneError(Exception):
     """The caller hung up before its body was there; nobody waits for an answer."""
 
@@ -52,15 +55,42 @@ async def read_json_body(scope: Scope, receive: Receive, *, limit_bytes: int, de
 
 async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int, deadline_s: float) -> bytes:
     """Return the raw body, whatever it is. Raise as `read_json_body` does, but for its media type."""
-    declared = header(scope, b"content-length")
+    check_length(header(scope, b"content-length"), limit_bytes)
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await read_pieces(receive, limit_bytes)
+    except TimeoutError:
+        raise too_slow(deadline_s) from None
+
+
+def check_length(declared: bytes | str | None, limit_bytes: int) -> None:
+    """Raise `TooLargeError` (413) where the header says that the body is over *limit_bytes*."""
     # Digits without end are a number too large, not one to convert.
     if declared is not None and (len(declared) > 15 or not declared.isdigit() or int(declared) > limit_bytes):
         raise _too_large(limit_bytes)
-    try:
-        async with asyncio.timeout(deadline_s):
-            return await _read(receive, limit_bytes)
-    except TimeoutError:
-        raise SlowRequestError(f"The body was not there within {deadline_s:g} s.") from None
+
+
+async def read_pieces(receive: Receive, limit_bytes: int) -> bytes:
+    """The whole body, however long it takes. Raise `TooLargeError` (413), or `ClientGoneError` if the caller left."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if len(body) <= limit_bytes and message["type"] == "http.request" and not message.get("more_body", False):
+        return body  # most come in one piece
+    pieces = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        pieces += message.get("body", b"")
+        if len(pieces) > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not message.get("more_body", False):
+            return bytes(pieces)
+        message = await receive()
+
+
+def too_slow(deadline_s: float) -> SlowRequestError:
+    """That a body was not there within *deadline_s* seconds."""
+    return SlowRequestError(f"The body was not there within {deadline_s:g} s.")
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -79,9 +109,13 @@ async def send_json(
     media_type: str = "application/json",
 ) -> None:
     """Send *body* as the whole answer."""
-    content = json.dumps(body, separators=(",", ":")).encode()
-    fields = {"content-type": media_type, "content-length": str(len(content)), "cache-control": "no-store", **headers}
-    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
+    content = _encoded(body).encode()
+    raw = [
+        (b"content-type", media_type.encode()),
+        (b"content-length", b"%d" % len(content)),
+        (b"cache-control", b"no-store"),
+        *((name.encode(), value.encode()) for name, value in headers.items()),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": content})
 
@@ -112,25 +146,20 @@ def problem_headers(error: CablewayError) -> dict[str, str]:
 
 def media_type(scope: Scope, taken: frozenset[str]) -> str:
     """The body's declared media type. Raise `MediaTypeError` (415) unless it is one of *taken*, plain and in UTF-8."""
-    name, _, parameters = (header(scope, b"content-type") or b"").decode("latin-1").lower().partition(";")
+    declared, encoding = header(scope, b"content-type") or b"", header(scope, b"content-encoding") or b""
+    return plain_type(declared.decode("latin-1"), encoding.decode("latin-1"), taken)
+
+
+def plain_type(declared: str, encoding: str, taken: frozenset[str]) -> str:
+    """The media type of a header, if it is one of *taken* in UTF-8 and not encoded. Raise `MediaTypeError` (415)."""
+    if declared in taken and not encoding:
+        return declared
+    name, _, parameters = declared.lower().partition(";")
     if name.strip() not in taken or parameters.replace(" ", "") not in {"", "charset=utf-8"}:
         raise MediaTypeError(f"Send the body as {' or '.join(sorted(taken))} in UTF-8.")
-    if (header(scope, b"content-encoding") or b"identity").lower() != b"identity":
+    if encoding.lower() not in {"", "identity"}:
         raise MediaTypeError("Send the body without a content encoding.")
     return name.strip()
-
-
-async def _read(receive: Receive, limit_bytes: int) -> bytes:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        body += message.get("body", b"")
-        if len(body) > limit_bytes:
-            raise _too_large(limit_bytes)
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def _too_large(limit_bytes: int) -> TooLargeError:

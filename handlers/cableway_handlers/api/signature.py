@@ -14,6 +14,7 @@ import hmac
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cableway.errors import SettingsError
 from cableway_handlers.api.problems import RequestError, UnauthenticatedError
@@ -79,6 +80,7 @@ def sign(secret: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(secret, content, "sha256")).decode()
 
 
+@lru_cache(maxsize=1024)  # the same few are used for every webhook
 def decode_secret(text: str) -> bytes:
     """Return the key that ``whsec_...`` stands for. Raise `SettingsError` without showing it."""
     try:

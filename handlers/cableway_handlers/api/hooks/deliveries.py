@@ -81,5 +81,5 @@ class Register(Protocol):
         ...
 
     def keep(self, record: Record) -> None:
-        """Keep the record of a delivery soon, if its hook wants it."""
+        """Keep the record of a delivery soon."""
         ...

@@ -36,6 +36,12 @@ _log = logging.getLogger("cableway.api")
 Verdict = Literal["accepted", "replayed", "filtered", "refused"]
 
 
+def is_wanted(hook: Hook, verdict: Verdict) -> bool:
+    """Whether *hook* keeps deliveries of this verdict."""
+    wanted = hook.trigger.record
+    return wanted == "all" or (wanted == "accepted" and verdict == "accepted")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A delivery and the verdict on it."""
@@ -50,12 +56,6 @@ class Record:
     step: str | None = None
     """At which it was refused."""
     error: str | None = None
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether its hook keeps deliveries of this verdict."""
-        wanted = self.hook.trigger.record
-        return wanted == "all" or (wanted == "accepted" and self.verdict == "accepted")
 
     def row(self) -> dict[str, Any]:
         """The record as it is stored."""
@@ -97,9 +97,7 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, record: Record) -> None:
-        """Keep *record*, if its hook wants it; never blocks, never raises."""
-        if not record.is_wanted:
-            return
+        """Keep *record* soon; never blocks, never raises."""
         self._lost += len(self._waiting) == MAX_WAITING
         self._waiting.append(record)
         if self._task is None:

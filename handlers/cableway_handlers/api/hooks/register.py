@@ -121,7 +121,7 @@ class HookDesk:
         return await self._outcomes.ask(run_id)
 
     def keep(self, record: Record) -> None:
-        """Keep the record of a delivery soon, if its hook wants it."""
+        """Keep the record of a delivery soon."""
         self._keeper.add(record)
 
     async def _find_all(self, names: Sequence[str]) -> Sequence[Hook | SettingsError | None]:

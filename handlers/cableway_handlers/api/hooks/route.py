@@ -29,17 +29,20 @@ from cableway_handlers.api.asgi import (
     Receive,
     Scope,
     Send,
-    media_type,
+    check_length,
+    plain_type,
     problem_body,
     problem_headers,
-    read_body,
+    read_pieces,
     send_json,
+    too_slow,
 )
+from cableway_handlers.api.hooks.deadlines import Deadlines
 from cableway_handlers.api.hooks.deliveries import Delivery, Recorded, Register
 from cableway_handlers.api.hooks.hook import FORM, Hook, Mapped, refusal_of, usable_secrets
-from cableway_handlers.api.hooks.records import Record, Verdict
+from cableway_handlers.api.hooks.records import Record, Verdict, is_wanted
 from cableway_handlers.api.hooks.register import UNAVAILABLE
-from cableway_handlers.api.hooks.senders import Claim, Sent, known, read_sent
+from cableway_handlers.api.hooks.senders import Claim, Sent, known, read_fields
 from cableway_handlers.api.problems import MethodError, RequestError, TooManyRequestsError
 from cableway_handlers.launch.protocol import Launch
 
@@ -103,6 +106,12 @@ class HookRoute:
     limits: Limits = Limits()
     clock: Callable[[], float] = time.time
     _held: int = 0
+    _bodies: Deadlines = field(init=False)
+    _decisions: Deadlines = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._bodies = Deadlines(self.limits.body_s)
+        self._decisions = Deadlines(self.limits.database_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Never raises: what is not foreseen is logged and answered 500."""
@@ -120,10 +129,11 @@ class HookRoute:
     async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
         if scope["method"] != "POST":
             raise MethodError("A webhook is sent with POST.")
-        declared = media_type(scope, TAKEN)
+        fields = read_fields(scope["headers"])
+        declared = plain_type(fields.get("content-type", ""), fields.get("content-encoding", ""), TAKEN)
         wait_s = _wait_s(scope.get("query_string", b""), self.limits.wait_s)
-        body = await read_body(scope, receive, limit_bytes=self.limits.body_bytes, deadline_s=self.limits.body_s)
-        visit = _Visit(read_sent(scope["headers"], body), declared, wait_s, self.clock())
+        body = await self._body(fields, receive)
+        visit = _Visit(Sent(fields, body), declared, wait_s, self.clock())
         try:
             answer = await self._judged_in_time(scope["path"].removeprefix(PREFIX), visit)
         except CablewayError as error:
@@ -133,9 +143,17 @@ class HookRoute:
             return await self._waited(answer.run_id, answer, visit.wait_s)
         return answer
 
+    async def _body(self, fields: Mapping[str, str], receive: Receive) -> bytes:
+        check_length(fields.get("content-length"), self.limits.body_bytes)
+        try:
+            with self._bodies.deadline():
+                return await read_pieces(receive, self.limits.body_bytes)
+        except TimeoutError:
+            raise too_slow(self.limits.body_s) from None
+
     async def _judged_in_time(self, name: str, visit: _Visit) -> _Answer:
         try:
-            async with asyncio.timeout(self.limits.database_s):
+            with self._decisions.deadline():
                 return await self._judged(name, visit)
         except TimeoutError:
             raise UnavailableError(UNAVAILABLE) from None
@@ -229,9 +247,10 @@ class HookRoute:
         step: str | None = None,
         error: str | None = None,
     ) -> None:
-        if visit.hook is not None:
+        hook = visit.hook
+        if hook is not None and is_wanted(hook, verdict):
             record = Record(
-                hook=visit.hook,
+                hook=hook,
                 sent=visit.sent,
                 verdict=verdict,
                 status=status,

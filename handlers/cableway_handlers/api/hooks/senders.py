@@ -32,7 +32,16 @@ _FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "x-slack-request-timestamp": (_SECONDS, "whole seconds since 1970"),
     "idempotency-key": (_PRINTABLE, "1 to 255 printable characters without spaces"),
 }
-_SINGLE = (*_FORMS, "webhook-signature", "x-hub-signature-256", "stripe-signature", "x-slack-signature")
+_SINGLE = frozenset({
+    *_FORMS,
+    "webhook-signature",
+    "x-hub-signature-256",
+    "stripe-signature",
+    "x-slack-signature",
+    "content-type",
+    "content-encoding",
+    "content-length",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +78,32 @@ class Claim:
 
 
 def read_sent(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Sent:
-    """The request. Raise `RequestError` if a header that hooks read is repeated or malformed, whichever hook it is."""
+    """The request. Raise `RequestError` as `read_fields` does."""
+    return Sent(read_fields(headers), body)
+
+
+def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers by name. Raise `RequestError` if one that any hook reads is repeated or malformed."""
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1")
-        if name in found and name in _SINGLE:
-            raise RequestError(f"The header {name} is there twice.")
         value = raw_value.decode("latin-1")
-        if name in found and name in {"traceparent", "tracestate"}:
-            # One trace alone can be gone on with; its state may come in parts.
-            value = "" if name == "traceparent" else f"{found[name]},{value}"
+        if name in found:
+            value = _repeated(name, found[name], value)
         found[name] = value
-    for name, (pattern, form) in _FORMS.items():
-        if name in found and not pattern.fullmatch(found[name]):
-            raise RequestError(f"Malformed header {name}: {form}.")
-    return Sent(found, body)
+        form = _FORMS.get(name)
+        if form is not None and not form[0].fullmatch(value):
+            raise RequestError(f"Malformed header {name}: {form[1]}.")
+    return found
+
+
+def _repeated(name: str, before: str, value: str) -> str:
+    if name in _SINGLE:
+        raise RequestError(f"The header {name} is there twice.")
+    # One trace alone can be gone on with; its state may come in parts.
+    if name == "traceparent":
+        return ""
+    return f"{before},{value}" if name == "tracestate" else value
 
 
 def known(trigger: TriggerDefinition | None, sent: Sent, secrets: Sequence[str], *, now_s: float) -> Claim:
