@@ -45,6 +45,17 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartPlace:
+    """Which part of a run in parts a run is."""
+
+    line: str
+    """The line of the whole, which is none of its parts'."""
+    number: int
+    """From 1 on."""
+    parts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinePlace:
     """Where a run stands on its line: what an exporter with a ledger has to know beside line and token.
 
@@ -64,6 +75,8 @@ class LinePlace:
     replay: bool = False
     """Single items of a run that has ended are worked on again, under its line and their keys: what writes its
     target as a whole puts their rows among those that are there, by key."""
+    part: PartPlace | None = None
+    """Of a part, for exporters that build aside; None: it is a run by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +316,15 @@ class ExporterBloc(Bloc):
         return None if cls.sole_target(config) is None else "run"
 
     @classmethod
-    def in_order(cls, config: Any) -> bool:  # noqa: ARG003 - for those who extend it
+    def builds_aside(cls, config: Any) -> bool:  # noqa: ARG003 - for those who extend it
+        """Whether the parts of a run can write aside, item by item, what the last of them to end puts in its place.
+
+        That is for an exporter that else commits a run as a whole; without it a run in parts is refused.
+        """
+        return False
+
+    @classmethod
+    def in_order(cls, config: Any) -> bool:  # noqa: ARG003 - as above
         """Whether items must be written one at a time and in the order of the source, as an upsert's must."""
         return False
 

@@ -25,6 +25,8 @@ class Exactness:
     """How many make the stream."""
     commits: Mapping[str, Commits | None]
     """When what an exporter writes counts, by bloc, in this pipeline."""
+    aside: bool
+    """Some of them build aside what the last part of the run puts in its place."""
     by_item: Mapping[str, int]
     """The exporters that commit items, each with the number of its stage."""
     whole_run: bool
@@ -35,6 +37,8 @@ class Exactness:
     """A later attempt may begin in the middle: nothing that comes of what was before is held back to the end."""
     batch_stages: Mapping[str, int]
     """The exporters that commit items and have a batch on their way, each with the number of its stage."""
+    cut_anew: bool
+    """Batches before an exporter that commits items may come out otherwise when they are made again."""
     in_order: frozenset[int]
     """Stages whose items must leave in the order of the source."""
     serial: frozenset[int]
@@ -45,8 +49,8 @@ class Exactness:
     """
 
     @classmethod
-    def of(cls, definition: PipelineDefinition, blocs: Mapping[str, Bloc]) -> Exactness:
-        """Judge *definition*, whose blocs are built."""
+    def of(cls, definition: PipelineDefinition, blocs: Mapping[str, Bloc], *, part: bool = False) -> Exactness:
+        """Judge *definition*, whose blocs are built; *part*: as a part of a run works on it."""
         first = [blocs[bloc.name] for bloc in definition.stages[0].blocs]
         loaders = [bloc for bloc in first if isinstance(bloc, LoaderBloc)]
         source = next((bloc for bloc in loaders if bloc.batched), None)
@@ -56,7 +60,9 @@ class Exactness:
         kept = source is not None and source.keeps_cursor(source.config)
         whole_run = not resumable and (kept or any(not bloc.repeats(bloc.config) for bloc in loaders))
         commits: dict[str, Commits | None] = {
-            bloc.name: _commits(bloc, whole_run=whole_run) for bloc in blocs.values() if isinstance(bloc, ExporterBloc)
+            bloc.name: _commits(bloc, whole_run=whole_run, part=part)
+            for bloc in blocs.values()
+            if isinstance(bloc, ExporterBloc)
         }
         by_item = {
             bloc.name: number
@@ -72,19 +78,22 @@ class Exactness:
             source=source,
             loaders=len(loaders),
             commits=commits,
+            aside=part
+            and any(isinstance(bloc, ExporterBloc) and bloc.builds_aside(bloc.config) for bloc in blocs.values()),
             by_item=by_item,
             whole_run=whole_run,
             kept=kept,
             resumable=resumable and not gathers and "run" not in commits.values(),
             batch_stages=batches,
+            cut_anew=_cut_anew(definition, by_item),
             in_order=frozenset(range(1, ordered)),
             serial=frozenset(serial),
             last_effect=_last_effect(definition, by_item),
         )
 
 
-def _commits(bloc: ExporterBloc, *, whole_run: bool) -> Commits | None:
-    commits = bloc.commits(bloc.config)
+def _commits(bloc: ExporterBloc, *, whole_run: bool, part: bool) -> Commits | None:
+    commits = "item" if part and bloc.builds_aside(bloc.config) else bloc.commits(bloc.config)
     return "run" if whole_run and commits == "item" else commits
 
 
@@ -103,6 +112,13 @@ def _batch_stages(definition: PipelineDefinition, by_item: Mapping[str, int]) ->
                 found[name] = before
                 break
     return found
+
+
+def _cut_anew(definition: PipelineDefinition, by_item: Mapping[str, int]) -> bool:
+    """What is refused of a definition in which every exporter commits items: here some do so as parts alone."""
+    before = definition.stages[: max(by_item.values(), default=-1) + 1]
+    batches = [stage.batch for stage in before if stage.batch is not None]
+    return len(batches) > 1 or any(batch.period_s is not None for batch in batches)
 
 
 def _last_effect(definition: PipelineDefinition, by_item: Mapping[str, int]) -> int | None:

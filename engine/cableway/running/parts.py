@@ -30,9 +30,11 @@ def _obstacle(exactness: Exactness) -> str | None:
     if not loader.divides(loader.config):
         return f"loader {loader.name!r} cannot share out its source; those of files and of tables with a 'key' can"
     if whole:
-        return f"exporter {whole[0]!r} commits a run as a whole; use if_exists 'append' or 'upsert'"
+        return f"exporter {whole[0]!r} commits a run as a whole; use if_exists 'append', 'upsert' or 'swap'"
     if not exactness.resumable:
         return "it gathers, and each part would gather by itself"
+    if exactness.cut_anew:
+        return "it cuts batches by 'period_s', or twice, before an exporter that writes each batch exactly once"
     return None
 
 

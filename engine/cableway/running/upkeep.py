@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cableway import failpoints
-from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc
+from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc, PartPlace
 from cableway.errors import CablewayError, DefinitionError, RunTimeoutError, SourceError
 from cableway.running.cursor import Completion, CursorKeeper, Mark
 from cableway.running.line import Line
@@ -80,7 +80,16 @@ def _replayed_line(exactness: Exactness, run: RunRecord) -> Line | None:
     return Line.at({"plan": plan} if plan else None, run.run_id, loader, kept=False)
 
 
-def place_of(bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callable[[], str]) -> LinePlace:
+def part_place(exactness: Exactness, run: RunRecord, store: RunStore, lease: Lease) -> PartPlace | None:
+    """Which part of what *run* is, where its exporters have to know."""
+    if run.part is None or not exactness.aside:
+        return None
+    return PartPlace(line=store.whole_line(lease), number=run.part.number, parts=run.part.parts)
+
+
+def place_of(
+    bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callable[[], str], part: PartPlace | None = None
+) -> LinePlace:
     """What *bloc* is told about its place on the line. *cursor* gives what an end row holds."""
     if line is None:
         return LinePlace(whole_run=exactness.whole_run)
@@ -89,6 +98,7 @@ def place_of(bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callab
         lap=line.lap,
         end_key=line.end_key,
         cursor=cursor if isinstance(bloc, ExporterBloc) else None,
+        part=part,
     )
 
 
@@ -112,6 +122,7 @@ class Upkeep:
         self.observer: Completion | None = None
         if line is not None:
             assembly.gate.prefix = line.prefix
+            line.made = partial(assembly.rows_in_and_out, committed=False)
             first = assembly.definition.stages[0].name
             self.observer = CursorKeeper(first) if follow else Completion()
         # Without one by item nobody looks at an item's id again.
@@ -198,7 +209,9 @@ class Upkeep:
 
     def ending(self, verdict: Verdict) -> str:
         """What the end row of a transaction for the whole run holds."""
-        return "" if self._line is None else self._line.ending(verdict.counted())
+        if self._line is None:
+            return ""
+        return self._line.ending(verdict.counted(), self._assembly.rows_in_and_out(committed=True))
 
     async def end(self, post: LetterPost, verdict: Verdict, error: BaseException | None) -> None:
         """Store where to go on, or that all is done. The letters have been stored. Raise as `RunStore.checkpoint`."""

@@ -191,6 +191,11 @@ class MemoryRunStore:
             self._held(lease)
         return None if shares is None else shares[0]
 
+    def whole_line(self, lease: Lease) -> str:
+        """As `RunStore.whole_line`; here it is the run's own."""
+        with self._lock:
+            return self._held(lease).line
+
     def dead_units(self, lease: Lease, prefix: str) -> set[DeadUnit]:
         """As `RunStore.dead_units`."""
         with self._lock:

@@ -314,6 +314,10 @@ class RunStore(Protocol):
         """
         ...
 
+    def whole_line(self, lease: Lease) -> str:
+        """The line of the run that this one is a part of."""
+        ...
+
     def dead_units(self, lease: Lease, prefix: str) -> set[DeadUnit]:
         """What has a dead letter on the run's line and whose item begins with *prefix*.
 

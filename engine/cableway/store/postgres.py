@@ -128,6 +128,10 @@ class PostgresRunStore:
         )["share"]
         return share
 
+    def whole_line(self, lease: Lease) -> str:
+        """As `RunStore.whole_line`."""
+        return str(self._write("whole_line", lease)["line"])
+
     def dead_units(self, lease: Lease, prefix: str) -> set[DeadUnit]:
         """As `RunStore.dead_units`."""
         rows = self.session.rows("dead_units", run_id=lease.run_id, token=lease.token, prefix=prefix)

@@ -14,6 +14,7 @@ import pytest
 from cableway.errors import ReplayError, UsageError
 from cableway.job import JobRequest, run_job
 from cableway.partitions import RecordedParts
+from cableway.replays import LetterWish
 from cableway.runs import RunRequest, cancel_run
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
@@ -35,6 +36,7 @@ GATHER: dict[str, Any] = {
     "blocs": [{"name": "one", "bloc_type": "sql", "config": {"query": "SELECT * FROM rows"}}],
 }
 APPEND = {"table_name": "target", "if_exists": "append"}
+SWAP = {"table_name": "target", "if_exists": "swap", "key": ["n"]}
 
 
 class World:
@@ -47,7 +49,12 @@ class World:
         self.folder = folder
 
     def record(
-        self, load: dict[str, Any], store: dict[str, Any] = APPEND, parts: int = 3, **more: Any
+        self,
+        load: dict[str, Any],
+        store: dict[str, Any] = APPEND,
+        parts: int = 3,
+        errors: str | None = None,
+        **more: Any,
     ) -> RecordedParts:
         document = {
             "name": "p",
@@ -56,7 +63,12 @@ class World:
                 *more.pop("between", []),
                 {"name": "store", "blocs": [{"name": "out", "bloc_type": "postgres_exporter", "config": store}]},
             ],
-            "settings": {"attempts": 5, "lease_ttl_s": 60, "concurrency": 3},
+            "settings": {
+                "attempts": 5,
+                "lease_ttl_s": 60,
+                "concurrency": 3,
+                **({"max_errors": errors} if errors else {}),
+            },
         }
         with DatabaseStorage(self.settings) as storage:
             storage.save_pipeline(document)
@@ -66,9 +78,9 @@ class World:
         """The exit code of an attempt in this process."""
         return run_job(JobRequest(run_id=run_id), self.variables)
 
-    def kill(self, run_id: str, failpoint: str) -> None:
+    def kill(self, run_id: str, failpoint: str, passing: int = 1) -> None:
         """Let an attempt die at a place, and its lease run out."""
-        variables = {**self.variables, "CABLEWAY_FAILPOINT": f"{failpoint}:kill:1", "CABLEWAY_TESTING": "1"}
+        variables = {**self.variables, "CABLEWAY_FAILPOINT": f"{failpoint}:kill:{passing}", "CABLEWAY_TESTING": "1"}
         assert job(run_id, env=environment(None, **variables)).code == KILLED
         self.query("UPDATE cableway.runs SET lease_expires_at = now() WHERE state = 'running' AND part IS NOT NULL")
 
@@ -85,6 +97,11 @@ class World:
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(text.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def allow_sixty(self) -> None:
+        """Have the table that is built aside take what it refused so far, and with it the one that it replaces."""
+        for (name,) in [*self.query(ASIDE), ("target",)]:
+            self.query(f"ALTER TABLE {name} DROP CONSTRAINT not_sixty")
 
     def run(self, run_id: str) -> RunRow:
         with DatabaseStorage(self.settings) as storage:
@@ -136,7 +153,6 @@ def test_more_parts_than_there_is_to_share_out(world: World) -> None:
     ("load", "store", "between", "reason"),
     [
         (FROM_FILES, {"table_name": "target"}, [], "commits a run as a whole"),
-        (FROM_FILES, {**APPEND, "if_exists": "swap"}, [], "commits a run as a whole"),
         (FROM_FILES, {**APPEND, "if_exists": "fail"}, [], "commits a run as a whole"),
         ({**FROM_FILES, "config": {"file_path": "rows/*.csv"}}, APPEND, [], "batch_size"),
         (
@@ -244,3 +260,126 @@ def test_what_failed_is_tried_again_part_by_part(world: World) -> None:
     assert world.attempt(second) == 0
     assert world.run(recorded.run_id).state == "succeeded"
     assert world.query("SELECT n FROM target ORDER BY n") == [(n,) for n in range(61)]
+
+
+ASIDE = "SELECT relname FROM pg_class WHERE relname LIKE 'cableway_swap_%' AND relkind = 'r'"
+OLD = "CREATE TABLE target (n int CONSTRAINT its_key PRIMARY KEY, t text, k int); INSERT INTO target VALUES (-1, 'old')"
+NOT_SIXTY = "ALTER TABLE target ADD CONSTRAINT not_sixty CHECK (n <> 60)"
+
+
+def numbers(world: World) -> list[int]:
+    return [row[0] for row in world.query("SELECT n FROM target ORDER BY n")]
+
+
+@pytest.mark.promise("P17")
+@pytest.mark.parametrize("load", [FROM_FILES, FROM_TABLE], ids=["files", "table"])
+@pytest.mark.parametrize("old", [True, False], ids=["over_another", "new"])
+def test_parts_build_a_table_aside_that_the_last_one_puts_in_place(
+    world: World, load: dict[str, Any], *, old: bool
+) -> None:
+    if old:
+        world.query(OLD)
+    recorded = world.record(load, SWAP)
+    first, *others = recorded.parts
+    world.kill(first, "after_commit")
+    for part in others:
+        assert world.attempt(part) == 0
+    assert numbers(world) == [-1] if old else world.query("SELECT to_regclass('target')") == [(None,)]
+    assert len(world.query(ASIDE)) == 1
+    assert world.attempt(first) == 0
+    assert numbers(world) == list(range(61))
+    assert world.query(ASIDE) == []
+    names = world.query("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'target'::regclass")
+    assert names == [("its_key" if old else "target_pkey",)]
+    assert world.run(recorded.run_id).state == "succeeded"
+
+
+@pytest.mark.promise("P17")
+@pytest.mark.parametrize(("place", "swapped"), [("before_commit", False), ("after_commit", True)])
+def test_a_part_that_dies_as_it_puts_the_table_in_place_does_it_once(
+    world: World, place: str, *, swapped: bool
+) -> None:
+    world.query(OLD)
+    recorded = world.record(FROM_FILES, SWAP, parts=2)
+    first, second = recorded.parts
+    assert world.attempt(first) == 0
+    items = sum(-(-len(rows) // 4) for name, rows in FILES.items() if name != "a")
+    world.kill(second, place, items + 1)
+    assert numbers(world) == (list(range(61)) if swapped else [-1])
+    world.query("CREATE TABLE seen AS SELECT 'target'::regclass::oid AS oid")
+    assert world.attempt(second) == 0
+    assert numbers(world) == list(range(61))
+    assert world.query("SELECT oid = 'target'::regclass FROM seen") == [(swapped,)]
+
+
+def test_a_part_that_fails_leaves_the_old_table_until_it_is_tried_again(world: World) -> None:
+    world.query(f"{OLD}; {NOT_SIXTY}")
+    recorded = world.record(FROM_FILES, SWAP, parts=2)
+    first, second = recorded.parts
+    assert [world.attempt(first), world.attempt(second)] == [0, 3]
+    assert (world.run(recorded.run_id).state, numbers(world)) == ("failed", [-1])
+    world.allow_sixty()
+    with DatabaseStorage(world.settings) as storage:
+        (replayed,) = storage.replay(LetterWish(run_id=second))
+    assert world.attempt(replayed.run_id) == 0
+    assert numbers(world) == [-1]
+    with DatabaseStorage(world.settings) as storage:
+        storage.retry_run(second)
+    assert world.attempt(second) == 0
+    assert numbers(world) == list(range(61))
+    assert world.run(recorded.run_id).state == "succeeded"
+
+
+def test_what_is_replayed_before_the_table_is_in_place_goes_aside_too(world: World) -> None:
+    world.query(f"{OLD}; {NOT_SIXTY}")
+    recorded = world.record(FROM_FILES, SWAP, parts=2, errors="50%")
+    first, second = recorded.parts
+    assert world.attempt(second) == 0
+    world.allow_sixty()
+    with DatabaseStorage(world.settings) as storage:
+        (replayed,) = storage.replay(LetterWish(run_id=second))
+    assert world.attempt(replayed.run_id) == 0
+    assert numbers(world) == [-1]
+    assert world.attempt(first) == 0
+    assert numbers(world) == list(range(61))
+
+
+def test_parts_that_are_through_at_once_swap_once(world: World) -> None:
+    world.query(OLD)
+    recorded = world.record(FROM_FILES, SWAP, parts=3)
+    threads = [threading.Thread(target=world.attempt, args=(part,)) for part in recorded.parts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert numbers(world) == list(range(61))
+    assert world.run(recorded.run_id).state == "succeeded"
+    assert world.query("SELECT count(*) FROM cableway_commits WHERE item_key = 'end'") == [(1,)]
+
+
+def test_batches_that_could_be_cut_otherwise_are_refused_in_parts(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches = {"name": "some", "batch": {"period_s": 1}, "blocs": [{"name": "same", "bloc_type": "pass_through"}]}
+    recorded = world.record(FROM_FILES, SWAP, between=[batches], parts=2)
+    assert world.attempt(recorded.parts[0]) == 78
+    assert "period_s" in capsys.readouterr().err
+
+
+def test_what_was_built_aside_goes_with_the_keys_of_a_run_that_never_ended_well(world: World) -> None:
+    abandoned = world.record(FROM_FILES, SWAP, parts=2)
+    assert world.attempt(abandoned.parts[0]) == 0
+    with DatabaseStorage(world.settings) as storage:
+        cancel_run(storage.session, abandoned.run_id)
+    assert len(world.query(ASIDE)) == 1
+    world.query(
+        "UPDATE cableway.runs SET ended_at = now() - interval '31 days'; "
+        "UPDATE cableway_commits SET committed_at = now() - interval '31 days'"
+    )
+    recorded = world.record(FROM_FILES, SWAP, parts=2)
+    assert [world.attempt(part) for part in recorded.parts] == [0, 0]
+    assert numbers(world) == list(range(61))
+    assert world.query(ASIDE) == []
+    with DatabaseStorage(world.settings) as storage:
+        storage.retry_run(abandoned.parts[1])
+    assert world.attempt(abandoned.parts[1]) == 3

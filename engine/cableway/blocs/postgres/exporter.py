@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cableway.blocs.postgres.intake import Intake
     from cableway.blocs.postgres.ledger import Ledger
+    from cableway.blocs.postgres.table import Target
     from cableway.blocs.postgres.writers import Beginning, Writer
     from cableway.definition import JsonObject
     from cableway.settings import DatabaseSettings
@@ -118,6 +119,11 @@ class PostgresExporterBloc(ExporterBloc):
     def commits(cls, config: PostgresExporterConfig) -> Commits:
         """Each item by itself where rows are added to those that are there, else the run."""
         return "item" if config.if_exists in {"append", "upsert"} else "run"
+
+    @classmethod
+    def builds_aside(cls, config: PostgresExporterConfig) -> bool:
+        """For ``swap``."""
+        return config.if_exists == "swap"
 
     @classmethod
     def in_order(cls, config: PostgresExporterConfig) -> bool:
@@ -234,11 +240,23 @@ class PostgresExporterBloc(ExporterBloc):
         manner = Manner(key=tuple(config.key or ()), merges=merges, new_columns=config.new_columns)
         intake = self._intake = Intake(Target(config.schema, config.table_name), manner)
         connect, lock_timeout_s = partial(self._connected, ledger), config.lock_timeout_s
+        if self.builds_aside(config) and place.part is not None:
+            from cableway.blocs.postgres.aside import BuiltAside
+
+            return BuiltAside(connect, intake, ledger, place.part, lock_timeout_s=lock_timeout_s)
+        if self.builds_aside(config) and place.replay:
+            intake.target = self._place_of_replay(ledger, intake.target)
         if (adds or place.replay) and not place.whole_run:
             return ItemByItem(connect, intake, ledger, lock_timeout_s=lock_timeout_s)
         beginning: Beginning = "keep" if adds or place.replay else _BEGINNINGS[config.if_exists]
         cursor = place.cursor
         return WholeRun(connect, intake, ledger, lock_timeout_s=lock_timeout_s, beginning=beginning, cursor=cursor)
+
+    def _place_of_replay(self, ledger: Ledger, target: Target) -> Target:
+        from cableway.blocs.postgres.aside import place_of_replay
+
+        with closing(self._connected(ledger)) as connection:
+            return place_of_replay(connection, ledger, target)
 
     def _connected(self, ledger: Ledger) -> Connection[Any]:
         from psycopg.sql import SQL

@@ -61,6 +61,7 @@ _FIND_KEYS = SQL(
     "SELECT item_key FROM {} WHERE line = %s AND bloc = %s AND lap = %s AND item_key NOT IN (%s, 'pruned')"
 )
 _FIND_POSITION = SQL("SELECT position FROM {} WHERE line = %s AND bloc = %s AND item_key = %s")
+_COUNT_KEYS = SQL("SELECT count(*) AS keys FROM {} WHERE line = %s AND bloc = %s AND lap = %s")
 _ADD_KEY = SQL(
     "INSERT INTO {} (line, bloc, item_key, position, lap, token) VALUES (%s, %s, %s, %s, %s, %s) "
     "ON CONFLICT DO NOTHING RETURNING 1"
@@ -100,7 +101,7 @@ class Ledger:
         or when the line's keys are not kept any more.
         """
         self._make_tables(connection)
-        self._refuse_pruned(connection)
+        self.refuse_pruned(connection)
         for _ in range(_FENCE_TRIES):
             self._end_older(connection)
             try:
@@ -116,8 +117,7 @@ class Ledger:
 
     def end(self, connection: Connection[Any]) -> str | None:
         """The position that stands in the end row; None where the transaction for the whole run is to come."""
-        found = connection.execute(self.of(_FIND_POSITION), (self.line, self.bloc, self.end_key)).fetchone()
-        return None if found is None else str(found["position"])
+        return self.position(connection, self.end_key)
 
     def keys(self, connection: Connection[Any]) -> Iterator[str]:
         """The keys of the lap's items whose rows are there, in no order and never all in memory."""
@@ -136,11 +136,22 @@ class Ledger:
         """Write the end row with *position*."""
         self.add(connection, self.end_key, position)
 
+    def position(self, connection: Connection[Any], key: str) -> str | None:
+        """What stands in the row of *key*; None where there is none."""
+        found = connection.execute(self.of(_FIND_POSITION), (self.line, self.bloc, key)).fetchone()
+        return None if found is None else str(found["position"])
+
+    def count(self, connection: Connection[Any]) -> int:
+        """How many rows the line has."""
+        found = connection.execute(self.of(_COUNT_KEYS), (self.line, self.bloc, self.lap)).fetchone()
+        return 0 if found is None else int(found["keys"])
+
     def hold_fence(self, connection: Connection[Any]) -> None:
         """Keep the fence where it is until the transaction ends. Raise `LeaseLostError` when it is above our token."""
         self._compare(connection.execute(self.of(_HOLD_FENCE, FENCES), (self.line,)).fetchone())
 
-    def _refuse_pruned(self, connection: Connection[Any]) -> None:
+    def refuse_pruned(self, connection: Connection[Any]) -> None:
+        """Raise `SinkError` when the line's keys are not kept any more."""
         found = connection.execute(self.of(_FIND_POSITION), (self.line, self.bloc, PRUNED)).fetchone()
         if found is not None and int(found["position"]) >= self.lap:
             raise SinkError(

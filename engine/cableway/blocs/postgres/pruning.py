@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import Connection
-from psycopg.sql import SQL
+from psycopg.sql import SQL, Identifier
 
 from cableway.blocs.postgres.ledger import FENCES, Ledger
+from cableway.blocs.postgres.swap import ASIDE_PREFIX
 from cableway.errors import CablewayError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _GIVE_UP_LAPS = SQL(
     "WITH given_up AS (DELETE FROM {} WHERE line = %s AND bloc = %s AND lap < %s AND item_key <> 'pruned' "
     "AND committed_at < now() - make_interval(secs => %s * 86400) RETURNING line, bloc, lap, token) "
 )
+_BUILT_ASIDE = SQL("SELECT position AS name FROM {} WHERE line = ANY(%s) AND item_key = 'aside' AND lap < 0")
+_DROP_TABLE = SQL("DROP TABLE IF EXISTS {}")
 _DROP_FENCES = SQL("DELETE FROM {} WHERE line = ANY(%s)")
 
 
@@ -76,6 +79,9 @@ def _prune(connection: Connection[Any], ledger: Ledger, state: DatabaseSettings,
     with connection.transaction():
         connection.execute(_LIMITS)
         if ended:
+            for row in connection.execute(ledger.of(_BUILT_ASIDE), (ended,)).fetchall():
+                if row["name"].startswith(ASIDE_PREFIX):  # and not the line of the whole that it belongs to
+                    connection.execute(_DROP_TABLE.format(Identifier(ledger.schema, row["name"])))
             connection.execute(ledger.of(_GIVE_UP_LINES) + ledger.of(_LEAVE_MARKS), (ended,))
             connection.execute(ledger.of(_DROP_FENCES, FENCES), (ended,))
         if laps:

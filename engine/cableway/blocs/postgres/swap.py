@@ -15,7 +15,7 @@ from typing import Any, LiteralString, cast
 from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from cableway.blocs.postgres.table import Target
+from cableway.blocs.postgres.table import MAX_IDENTIFIER_BYTES, Target
 from cableway.errors import SinkError
 
 _FACTS = SQL(
@@ -79,6 +79,10 @@ _GRANTS = SQL(
 )
 
 
+ASIDE_PREFIX = "cableway_swap_"
+"""What the names of tables begin with that are to take another one's place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Swap:
     """A table and the one that is built *aside* to take its place. All in one transaction."""
@@ -89,15 +93,42 @@ class Swap:
     @classmethod
     def begun(cls, connection: Connection[Any], target: Target) -> Swap:
         """Make the new table. Raise `SinkError` for a table that has what cannot be carried over."""
-        obstacle = connection.execute(_OBSTACLES, (_name(target),)).fetchone()
+        swap = cls.of(target)
+        swap.make(connection)
+        return swap
+
+    @classmethod
+    def of(cls, target: Target, line: str = "") -> Swap:
+        """The swap of *target*, which need not be begun. Each *line* has a table of its own aside."""
+        name = f"{ASIDE_PREFIX}{_digest(repr(Target(target.schema, target.table)))}"
+        if line:
+            name += f"_{_digest(line)}"
+        return cls(target, Target(target.schema, name, shown_as=target.where))
+
+    def make(self, connection: Connection[Any]) -> None:
+        """Make the new table as the old one is. Raise `SinkError` as `begun`."""
+        self._refuse_obstacles(connection)
+        connection.execute(_MAKE.format(self.aside.identifier, self.target.identifier))
+
+    def place(self, connection: Connection[Any]) -> None:
+        """As `finish`, though the old table may not be there, and much may have become of it since `make`."""
+        if self.target.columns(connection):
+            self._refuse_obstacles(connection)
+            self.finish(connection)
+            return
+        made = [row["name"] for row in connection.execute(_INDEXES, (_name(self.aside),)).fetchall()]
+        connection.execute(_RENAME.format(self.aside.identifier, Identifier(self.target.table)))
+        for name in made:
+            wanted = f"{self.target.table}{name.removeprefix(self.aside.table)}"
+            if len(wanted.encode()) <= MAX_IDENTIFIER_BYTES:
+                connection.execute(_RENAME_INDEX.format(Identifier(self.target.schema, name), Identifier(wanted)))
+
+    def _refuse_obstacles(self, connection: Connection[Any]) -> None:
+        obstacle = connection.execute(_OBSTACLES, (_name(self.target),)).fetchone()
         if obstacle is not None:
             raise SinkError(
-                f"{target.where} {obstacle['reason']}, which a swap cannot carry over; use if_exists 'replace'"
+                f"{self.target.where} {obstacle['reason']}, which a swap cannot carry over; use if_exists 'replace'"
             )
-        name = f"cableway_swap_{blake2b(repr(target).encode(), digest_size=8).hexdigest()}"
-        swap = cls(target, Target(target.schema, name, shown_as=target.where))
-        connection.execute(_MAKE.format(swap.aside.identifier, target.identifier))
-        return swap
 
     def finish(self, connection: Connection[Any]) -> None:
         """Let the new table take the old one's place, which waits for those who read the old one."""
@@ -181,6 +212,10 @@ def _grant_of(grant: Any, table: Identifier) -> Composed:
 
 def _role(grant: Any) -> SQL | Identifier:
     return SQL("PUBLIC") if grant["everybody"] else Identifier(grant["role"])
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _name(table: Target) -> str:

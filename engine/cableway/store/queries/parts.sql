@@ -22,6 +22,11 @@ FROM whole AS w, unnest(%(run_ids)s::uuid[]) WITH ORDINALITY AS p (run_id, part)
 -- The parts of a run.
 SELECT run_id::text AS run_id FROM {s}.runs WHERE parent_run_id = %(run_id)s ORDER BY part
 
+-- name: whole_line
+-- The line of the run that a part belongs to.
+SELECT w.line::text AS line FROM {s}.runs AS p JOIN {s}.runs AS w ON w.run_id = p.parent_run_id
+WHERE p.run_id = %(run_id)s AND p.lease_token = %(token)s AND p.state IN ('running', 'cancelling')
+
 -- name: take_share
 -- What a part loads, where that is planned or comes with this; of two plans the first one holds. No row where the part
 -- is not held any more.
