@@ -3,8 +3,8 @@ A run's place on its line: what the cursor says at the beginning of an attempt, 
 
 The cursor is one JSON object. ``lap`` counts how often the source was begun anew (of a run's own line it stays 0),
 ``plan`` is what the loader fixed when the lap began, ``position`` with ``fingerprint`` is where to go on, ``counts``
-are of what lies below, ``reached`` is what the loader had seen, ``state`` what this lap began with, ``complete``
-says that the lap is over, and ``run_id`` whose work it was.
+are of what lies below, ``rows`` came in and went out by then, ``reached`` is what the loader had seen, ``state`` what
+this lap began with, ``complete`` says that the lap is over, and ``run_id`` whose work it was.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Line:
     fingerprint: JsonObject = field(default_factory=dict[str, Any])
     reached: JsonObject = field(default_factory=dict[str, Any])
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    rows: tuple[int, int] = (0, 0)
+    """Rows that came in and went out in the attempts with which this one goes on."""
+    made: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    """Gives those of this attempt."""
     share: Callable[[RunContext], JsonObject] | None = None
     """Of a part: what gives its share of the run's plan."""
     over: bool = False
@@ -46,6 +50,7 @@ class Line:
         """The line as *cursor* leaves it for *run_id*. A lap that another run has ended is followed by the next."""
         cursor = cursor or {}
         lap, state = int(cursor.get("lap", 0)), dict(cursor.get("state") or {})
+        rows = _pair(cursor.get("rows")) if cursor.get("run_id") == run_id else (0, 0)
         if not cursor.get("complete"):
             return cls(
                 run_id=run_id,
@@ -58,12 +63,21 @@ class Line:
                 fingerprint=dict(cursor.get("fingerprint") or {}),
                 reached=dict(cursor.get("reached") or {}),
                 counts=dict(cursor.get("counts") or {}) if cursor.get("run_id") == run_id else {},
+                rows=rows,
             )
         if cursor.get("run_id") == run_id:
             counts = dict(cursor.get("counts") or {})
             reached = dict(cursor.get("reached") or {})
             return cls(
-                run_id=run_id, loader=loader, kept=kept, lap=lap, state=state, reached=reached, counts=counts, over=True
+                run_id=run_id,
+                loader=loader,
+                kept=kept,
+                lap=lap,
+                state=state,
+                reached=reached,
+                counts=counts,
+                rows=rows,
+                over=True,
             )
         return cls(run_id=run_id, loader=loader, kept=kept, lap=lap + 1, state=dict(cursor.get("reached") or {}))
 
@@ -97,7 +111,7 @@ class Line:
         `SourceChangedError` where another source is found than there was.
         """
         if from_start:
-            self.position, self.counts, self.reached = None, {}, {}
+            self.position, self.counts, self.reached, self.rows = None, {}, {}, (0, 0)
         self.loader.follow(self.plan or {}, self.reached)
         if read:
             self.loader.recut(read)
@@ -112,12 +126,13 @@ class Line:
         with suppress(ValueError, KeyError, TypeError):
             found = json.loads(ended)
             self.reached, self.counts = dict(found["reached"]), dict(found["counts"])
+            self.rows = _pair(found.get("rows"))
 
-    def ending(self, counts: Mapping[str, int]) -> str:
+    def ending(self, counts: Mapping[str, int], rows: tuple[int, int]) -> str:
         """What the end row of a transaction for the whole lap holds: the state of the next lap, and all counts."""
         import json
 
-        return json.dumps({"reached": self.loader.reached(), "counts": counts})
+        return json.dumps({"reached": self.loader.reached(), "counts": counts, "rows": rows})
 
     def cursor(self, mark: Mark, *, complete: bool = False) -> JsonObject:
         """What is stored for *mark*, whose position is an item's id. Asks the loader, which may read files."""
@@ -129,6 +144,7 @@ class Line:
             "plan": self.plan or {},
             "reached": self.reached if self.over else self.loader.reached(),
             "counts": added(self.counts, mark.counts),
+            "rows": [before + now for before, now in zip(self.rows, self.made(), strict=True)],
             "run_id": self.run_id,
         }
         if complete:
@@ -137,6 +153,11 @@ class Line:
             return cursor
         fingerprint = self.fingerprint if at == self.position else self.loader.fingerprint(at)
         return {**cursor, "position": at, "fingerprint": fingerprint}
+
+
+def _pair(rows: Any) -> tuple[int, int]:
+    came, gone = rows or (0, 0)
+    return int(came), int(gone)
 
 
 def added(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

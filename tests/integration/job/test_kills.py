@@ -185,6 +185,9 @@ def test_a_drained_attempt_is_gone_on_with(world: World, place: str) -> None:
     assert state in {"interrupted", "queued"}
     assert world.attempt(run_id) == 0
     assert_rows_of_one_clean_run(world)
+    ((came, gone),) = query(world.here, "SELECT rows_in, rows_out FROM cableway.runs")
+    assert came >= ROWS  # what was read and not worked off came again
+    assert gone == 2 * ROWS
 
 
 @pytest.mark.timeout(180)
