@@ -46,7 +46,7 @@ from cableway.running.report import complain, exit_code_of, final_line, is_parti
 from cableway.running.stopping import Signals, Stop
 from cableway.running.telling import complain_of, not_run, nothing_to_do
 from cableway.running.threads import run_to_end
-from cableway.running.upkeep import place_of, take_line
+from cableway.running.upkeep import part_place, place_of, take_line
 from cableway.secret_sources import SecretSources
 from cableway.settings import Settings, environment, read_settings
 from cableway.store.heartbeat import Heartbeat
@@ -259,11 +259,12 @@ class _Job:
             blocs = {bloc.name: build(bloc) for stage in definition.stages for bloc in stage.blocs}
         else:
             definition, blocs = self._opened.excerpt.built(definition, build)
-        exactness = Exactness.of(definition, blocs)
+        exactness = Exactness.of(definition, blocs, part=self._run.part is not None)
         self._take_line(exactness)
+        part = part_place(exactness, self._run, self._opened.store, self._lease)
         readers = Readers.of(definition, blocs)
         for name, bloc in blocs.items():
-            place = place_of(bloc, exactness, self._line, self._ending)
+            place = place_of(bloc, exactness, self._line, self._ending, part)
             place = place if replaying is None else replaying.place(place)
             bloc.bind(replace(resources, place=place, as_csv=readers.take_csv(name, definition, blocs)))
         return Assembly(

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cableway import failpoints
-from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc
+from cableway.blocs.kinds import ExporterBloc, LinePlace, LoaderBloc, PartPlace
 from cableway.errors import CablewayError, DefinitionError, RunTimeoutError, SourceError
 from cableway.running.cursor import Completion, CursorKeeper, Mark
 from cableway.running.line import Line
@@ -80,7 +80,16 @@ def _replayed_line(exactness: Exactness, run: RunRecord) -> Line | None:
     return Line.at({"plan": plan} if plan else None, run.run_id, loader, kept=False)
 
 
-def place_of(bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callable[[], str]) -> LinePlace:
+def part_place(exactness: Exactness, run: RunRecord, store: RunStore, lease: Lease) -> PartPlace | None:
+    """Which part of what *run* is, where its exporters have to know."""
+    if run.part is None or not exactness.aside:
+        return None
+    return PartPlace(line=store.whole_line(lease), number=run.part.number, parts=run.part.parts)
+
+
+def place_of(
+    bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callable[[], str], part: PartPlace | None = None
+) -> LinePlace:
     """What *bloc* is told about its place on the line. *cursor* gives what an end row holds."""
     if line is None:
         return LinePlace(whole_run=exactness.whole_run)
@@ -89,6 +98,7 @@ def place_of(bloc: Bloc, exactness: Exactness, line: Line | None, cursor: Callab
         lap=line.lap,
         end_key=line.end_key,
         cursor=cursor if isinstance(bloc, ExporterBloc) else None,
+        part=part,
     )
 
 
