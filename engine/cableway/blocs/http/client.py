@@ -139,7 +139,7 @@ class Client:
             scheme=url.raw_scheme,
             host=url.raw_host,
             port=url.port,
-            target=url.raw_path,
+            target=request.target,
             headers=_headers(request),
             body=request.body,
         )

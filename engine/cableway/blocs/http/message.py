@@ -26,6 +26,9 @@ class Request:
 
     method: str
     url: URL = field(repr=False)
+    query: bytes = field(default=b"", repr=False)
+    """Parameters that follow those of the URL, as they are sent; making a URL anew for each page takes its time."""
+
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     body: bytes | None = field(default=None, repr=False)
     repeatable: bool | None = None
@@ -41,6 +44,12 @@ class Request:
     def place(self) -> str:
         """What errors say of it."""
         return place_of(self.method, self.url)
+
+    @property
+    def target(self) -> bytes:
+        """What is asked for: path and parameters."""
+        target = self.url.raw_path
+        return target + (b"&" if b"?" in target else b"?") + self.query if self.query else target
 
     @property
     def may_repeat(self) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from annotated_types import Ge, MinLen
 
@@ -114,6 +115,11 @@ class Numbered:
         self._size_param = pagination.size_param or ("limit" if by_offset else None)
         self._step = (pagination.size or 1) if by_offset else 1
         self._start = pagination.start if pagination.start is not None else (0 if by_offset else 1)
+        if pagination.place == "query":
+            url = request.url
+            for name in dict(self._pairs(0)):
+                url = url.copy_remove_param(name)
+            self._request = replace(request, url=url)
 
     @property
     def counted(self) -> bool:
@@ -127,14 +133,17 @@ class Numbered:
     def at(self, number: int) -> Request:
         """The request for page *number*."""
         request, json = self._request, self._json
-        pairs: list[tuple[str, Any]] = [(self._param, self.position(number))]
-        if self._size_param is not None and self._how.size is not None:
-            pairs.append((self._size_param, self._how.size))
         if self._how.place == "query":
-            return replace(request, url=request.url.copy_merge_params(dict(pairs)))
-        for name, value in pairs:
+            return replace(request, query=urlencode(self._pairs(number)).encode("ascii"))
+        for name, value in self._pairs(number):
             json = JsonPath(name).placed(json, value)
         return replace(request, body=json_body(json))
+
+    def _pairs(self, number: int) -> list[tuple[str, int]]:
+        pairs = [(self._param, self.position(number))]
+        if self._size_param is not None and self._how.size is not None:
+            pairs.append((self._size_param, self._how.size))
+        return pairs
 
     def pages(self, page: Page) -> int | None:
         """How many pages there are by what the first *page* says; None where it does not."""

@@ -43,7 +43,7 @@ def next_request(request: Request, reply: Reply) -> Request:
             raise _refused(request, f"leads with the request's body to {url.host}; ask there in the first place")
         kept = {name: value for name, value in request.headers.items() if name.lower() in _TO_STRANGERS}
         request = replace(request, headers=kept)
-    return replace(request, url=url)
+    return replace(request, url=url, query=b"")
 
 
 def _target(request: Request, reply: Reply) -> URL:
