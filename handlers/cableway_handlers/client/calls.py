@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -81,6 +82,12 @@ def trigger(
 ) -> dict[str, Any]:
     """A trigger's settings as the API takes them."""
     return {"pipeline": pipeline, "expression": expression, "config": dict(config or {}), "enabled": enabled}
+
+
+def scheduler(pipeline: str, trigger_name: str, policies: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's settings as the API takes them."""
+    plain = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in policies.items()}
+    return {"pipeline": pipeline, "trigger_name": trigger_name, **plain}
 
 
 def _path(*parts: str | int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from cableway_handlers.client import AsyncCablewayClient, CablewayClient, ClientError, HttpClient, shapes
+from cableway_handlers.client import AsyncCablewayClient, CablewayClient, ClientError, HttpClient, options, shapes
 from tests.integration.api.conftest import PIPELINE, Api
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -40,6 +40,19 @@ SCHEMAS = {
 }
 
 
+FILTERS = {
+    "/runs": options.RunFilters,
+    "/dead-letters": options.LetterFilters,
+    "/deliveries": options.DeliveryFilters,
+}
+BODIES: dict[str, tuple[type, set[str]]] = {
+    "NewScheduler": (options.Policies, {"name", "pipeline", "trigger_name"}),
+    "NewBackfill": (options.BackfillOptions, {"since", "until", "dry_run"}),
+    "Failed": (options.RunReplay, set()),
+    "FailedAnywhere": (options.LetterReplay, set()),
+}
+
+
 @pytest.fixture
 def client(api: Api) -> Iterator[CablewayClient]:
     with CablewayClient(api.url) as client:
@@ -50,6 +63,17 @@ def test_the_types_have_the_members_that_the_api_describes(api: Api) -> None:
     described: dict[str, Any] = api.client.get("/openapi.json").json()["components"]["schemas"]
     for name, shape in SCHEMAS.items():
         assert get_type_hints(shape).keys() == described[name]["properties"].keys(), name
+
+
+def test_what_may_be_given_by_name_is_what_the_api_takes(api: Api) -> None:
+    document: dict[str, Any] = api.client.get("/openapi.json").json()
+    for path, filters in FILTERS.items():
+        taken = {each["name"] for each in document["paths"][path]["get"]["parameters"] if each["in"] == "query"}
+        assert get_type_hints(filters).keys() == taken - {"cursor", "limit"}, path
+    for name, (given, aside) in BODIES.items():
+        assert get_type_hints(given).keys() == document["components"]["schemas"][name]["properties"].keys() - aside, (
+            name
+        )
 
 
 def test_a_first_look_around(client: CablewayClient) -> None:

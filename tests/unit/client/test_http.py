@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.utils import formatdate
+from inspect import signature
 from time import time
-from typing import Any
+from typing import assert_type
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from cableway_handlers.client import (
     ServiceUnavailableError,
 )
 from cableway_handlers.client.exchange import LONGEST_WAIT_S, TRIES
+from cableway_handlers.client.shapes import Bloc
 
 Answer = httpx.Response | type[httpx.TransportError]
 
@@ -166,13 +168,14 @@ async def test_the_asynchronous_client_does_the_same(waits: list[float]) -> None
         assert len(await client.list_dead_letters(limit=2)) == 2
 
 
-def methods(client: type) -> dict[str, Callable[..., Any]]:
-    return {name: getattr(client, name) for name in vars(client) if not name.startswith("_")}
-
-
-def test_both_clients_have_the_same_methods() -> None:
-    from inspect import signature
-
-    one, other = methods(CablewayClient), methods(AsyncCablewayClient)
-    assert one.keys() == other.keys()
-    assert {name: str(signature(one[name])) for name in one} == {name: str(signature(other[name])) for name in other}
+async def test_a_call_is_described_once_and_typed_for_both_clients() -> None:
+    with CablewayClient(transport=Service(httpx.Response(200, json={"name": "x"})).transport) as client:
+        bloc = client.get_bloc("x")
+        assert_type(bloc, Bloc)
+    async with AsyncCablewayClient(transport=Service(httpx.Response(200, json={"name": "x"})).transport) as other:
+        awaited = await other.get_bloc(name="x")
+        assert_type(awaited, Bloc)
+    assert bloc == awaited
+    assert CablewayClient.get_bloc is AsyncCablewayClient.get_bloc
+    assert client.get_bloc.__doc__ == "The bloc of this name."
+    assert list(signature(client.get_bloc).parameters) == ["name"]
