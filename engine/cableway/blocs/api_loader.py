@@ -51,7 +51,8 @@ class ApiLoaderConfig:
     pages: bool = False
     """Makes each page an item, as large as the server makes it."""
     concurrency: Annotated[int, Ge(1), Le(100)] = 1
-    """Pages by offset or page number that are asked for at once; they come in order all the same."""
+    """Pages by offset or page number that are asked for at once; they come in order all the same. Twice as many may
+    be asked for before they are wanted, beyond the last one too where nothing says how many there are."""
     incremental: Incremental | None = None
     """Load only what is new since the last run, by a field that grows."""
     incremental_params: dict[str, str] = field(default_factory=dict[str, str])

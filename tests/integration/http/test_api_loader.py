@@ -185,6 +185,47 @@ async def test_pages_are_asked_for_ahead_and_come_in_order() -> None:
         assert server.most_at_once == 4
 
 
+async def test_a_page_that_is_late_holds_up_no_other() -> None:
+    others = asyncio.Event()
+
+    async def answering(asked: Asked) -> Answer:
+        page = int(asked.query["page"])
+        if page == 2:
+            await asyncio.wait_for(others.wait(), 10)
+        if page == 5:  # two places on, and asked for in place of one that has come
+            others.set()
+        return as_json([{"page": page}] if page <= 6 else [])
+
+    async with web(answering) as server:
+        config: dict[str, Any] = {"pagination": {"type": "page"}, "concurrency": 2, "pages": True}
+        async with opened("api_loader", url=server.url(), **config) as bloc:
+            assert [page[0]["page"] for _, page in await items(bloc)] == list(range(1, 7))
+
+
+async def test_a_parameter_of_the_url_gives_way_to_the_pages_own() -> None:
+    async with web(lambda asked: as_json([1] if asked.query["page"] == "1" else [])) as server:
+        pagination = {"type": "page", "size": 7, "size_param": "per page"}
+        async with opened("api_loader", url=server.url("/x?page=9&a=b&limit=3"), pagination=pagination) as bloc:
+            assert await whole(bloc) == [1]
+    first, second = (asked.target for asked in server.asked[:2])
+    assert first == "/x?a=b&limit=3&page=1&per+page=7"
+    assert second == "/x?a=b&limit=3&page=2&per+page=7"
+
+
+async def test_a_token_server_that_is_not_there_is_no_end_of_the_pages() -> None:
+    def answering(asked: Asked) -> Answer:
+        if asked.path == "/token":
+            return as_json({"access_token": "t0-canary", "expires_in": 60}) if len(server.asked) == 1 else Answer(404)
+        return as_json([1]) if asked.query["page"] == "1" else Answer(401)
+
+    guard(["canary-secret"])
+    async with web(answering) as server:
+        auth = {**OAUTH, "token_url": server.url("/token")}
+        async with opened("api_loader", url=server.url("/x"), auth=auth, pagination={"type": "page"}) as bloc:
+            with pytest.raises(CredentialsError, match=r"the token server refused the client \(404\)"):
+                await whole(bloc)
+
+
 async def test_a_reader_that_stops_leaves_nothing_running() -> None:
     async with web(lambda asked: as_json([{"page": asked.query["page"]}])) as server:
         config: dict[str, Any] = {"pagination": {"type": "page"}, "concurrency": 4, "pages": True}

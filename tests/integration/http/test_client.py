@@ -200,10 +200,51 @@ async def test_a_body_shorter_than_it_says_is_no_answer() -> None:
         assert (await failure(server.url())).reason == "length"
 
 
-@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"])
+NO_HTTP = [
+    b"nonsense\r\n\r\n",
+    b"",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: upgrade\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000,
+]
+
+
+@pytest.mark.parametrize("answer", NO_HTTP)
 async def test_what_is_no_http_is_no_answer(answer: bytes) -> None:
     async with web(lambda _: raw(answer)) as server:
         assert (await failure(server.url())).reason == "length"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.0 200 OK\r\n\r\nall of it",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall of it",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nall \r\n5\r\nof it\r\n0\r\nMore: 1\r\n\r\n",
+    ],
+)
+async def test_an_answer_is_read_in_whatever_form_it_comes(answer: bytes) -> None:
+    async with web(lambda _: raw(answer)) as server:
+        assert (await sent(server.url())).body == b"all of it"
+
+
+async def test_an_answer_before_the_request_was_read_is_an_answer() -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(early, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        error = await failure(f"http://127.0.0.1:{port}/", method="POST", body=b"x" * 5_000_000)
+    assert (error.reason, error.http_status) == ("status", 413)
 
 
 async def test_nobody_there_is_said() -> None:
