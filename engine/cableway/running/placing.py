@@ -14,6 +14,7 @@ from cableway.errors import DefinitionError
 from cableway.flow.config import ExecutionType
 from cableway.items import WorkItem
 from cableway.redaction import SecretText, revealed
+from cableway.running.report import lack_of_unit
 
 if TYPE_CHECKING:
     from cableway.definition import BlocDefinition, StageDefinition
@@ -71,17 +72,27 @@ def local_handler(bloc: Bloc, lane: ExecutionType, see: See, gate: Gate) -> Hand
 
 def _call(method: Callable[[RunContext], Any], see: See) -> Handler:
     def work(item: WorkItem) -> Any:
-        result = method(see(item))
-        # An async bloc that was put in a thread has that unit's loop to itself.
-        return asyncio.run(_awaited(result)) if inspect.iscoroutine(result) else _told(result)
+        try:
+            result = method(see(item))
+            # An async bloc that was put in a thread has that unit's loop to itself.
+            return asyncio.run(_awaited(result)) if inspect.iscoroutine(result) else _told(result)
+        except (OSError, ImportError) as error:
+            if (lack := lack_of_unit(error)) is not None:
+                raise lack from error
+            raise
 
     return work
 
 
 def _call_async(method: Callable[[RunContext], Any], see: See) -> Handler:
     async def work(item: WorkItem) -> Any:
-        result = method(see(item))
-        return await result if inspect.isawaitable(result) else result
+        try:
+            result = method(see(item))
+            return await result if inspect.isawaitable(result) else result
+        except (OSError, ImportError) as error:
+            if (lack := lack_of_unit(error)) is not None:
+                raise lack from error
+            raise
 
     return work
 

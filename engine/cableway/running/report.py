@@ -32,6 +32,8 @@ TERMINATION_LOG = "/dev/termination-log"
 """Where Kubernetes looks for that message; written only where it is mounted."""
 
 _OUT_OF_RESOURCES = frozenset({errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EDQUOT, errno.EAGAIN})
+_LACKS = tuple(map(os.strerror, (errno.EMFILE, errno.ENFILE, errno.ENOMEM)))
+_CAUSES = 8
 _NO_THREAD = "can't start new thread"
 # What these say names columns, modules and files; what others say may quote the data.
 _NAMING = frozenset(
@@ -94,6 +96,25 @@ def lack_of(error: BaseException) -> ResourceError | None:
         return ResourceError(f"{os.strerror(error.errno)}{where}")
     if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
         return ResourceError(f"{_NO_THREAD}: the limit of processes, or of memory, is reached")
+    return _unloadable(error) if isinstance(error, ImportError) else None
+
+
+def lack_of_unit(error: Exception) -> ResourceError | None:
+    """As `lack_of`, of an error that a bloc raised; not for what only has to wait, as a socket may."""
+    return None if isinstance(error, BlockingIOError) else lack_of(error)
+
+
+def _unloadable(error: ImportError) -> ResourceError | None:
+    """The lack for which a library could not be loaded: the loader of shared objects tells it in words alone."""
+    cause: BaseException | None = error
+    for _ in range(_CAUSES):
+        if isinstance(cause, OSError):
+            return lack_of(cause)
+        if not isinstance(cause, ImportError):
+            return None
+        if (why := next((words for words in _LACKS if words in str(cause)), None)) is not None:
+            return ResourceError(f"{why}: {error.name or 'a library'} could not be loaded")
+        cause = cause.__cause__ or cause.__context__
     return None
 
 

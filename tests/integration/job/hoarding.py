@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -49,4 +50,16 @@ class HoarderBloc(LoaderBloc):
             handle.close()
 
 
-BLOCS = [HoarderBloc]
+class GreedyBloc(HoarderBloc):
+    """Leaves nothing for whoever works on what it gives."""
+
+    bloc_type = "greedy"
+
+    def load(self, context: RunContext) -> Iterator[tuple[str, Any]]:
+        with suppress(OSError):
+            while True:
+                self._held.append(open("/dev/null", "rb"))  # noqa: SIM115, PTH123 - they have to stay open
+        yield "only", [{"n": 1}]
+
+
+BLOCS = [HoarderBloc, GreedyBloc]

@@ -31,14 +31,16 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def ended(root: Path, loader: dict[str, Any], target: str, *, handles: int | None = None) -> Ended:
+def ended(
+    root: Path, loader: dict[str, Any], target: str, *, handles: int | None = None, kind: str = "csv_exporter"
+) -> Ended:
     """How a job ended that wrote what *loader* gives to *target*, with as many *handles* as it may have."""
     stages = [
         {"name": "in", "blocs": [{"name": "load", **loader}]},
         {
             "name": "out",
             "queue_size": 1,
-            "blocs": [{"name": "store", "bloc_type": "csv_exporter", "config": {"file_path": target}}],
+            "blocs": [{"name": "store", "bloc_type": kind, "config": {"file_path": target}}],
         },
     ]
     document = root / "pipeline.json"
@@ -90,3 +92,13 @@ def test_no_handle_left(tmp_path: Path) -> None:
     assert "Too many open files" in run.last["error"]["detail"]
     assert names(tmp_path / "out") == ["first.csv"]
     assert (tmp_path / "out" / "first.csv").read_text() == '"n"\n1\n'
+
+
+@pytest.mark.promise("P21")
+@pytest.mark.fault("B11")
+def test_no_handle_left_for_a_library(tmp_path: Path) -> None:
+    greedy = {"bloc_type": "greedy", "config": {"after": "unused"}}
+    run = ended(tmp_path, greedy, "out.parquet", handles=128, kind="parquet_exporter")
+    assert run.code == EXIT_RESOURCE, run.err
+    assert "Too many open files" in run.last["error"]["detail"]
+    assert not (tmp_path / "out.parquet").exists()
