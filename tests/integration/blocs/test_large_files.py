@@ -13,7 +13,7 @@ import pytest
 from benchmarks._loads import timed
 from benchmarks._processes import environment
 
-GIGABYTES = float(os.environ.get("CABLEWAY_TEST_GIGABYTES", "10"))
+GIGABYTES = float(os.environ.get("LARGE_FILE_GIGABYTES", "10"))
 ROW = b'%09d,"a note of some length, quoted, for every row of it",12.75,2024-02-29T12:30:00,true\n'
 BLOCK_ROWS = 10_000
 
@@ -42,6 +42,7 @@ def peak_mb(folder: Path, size_bytes: float) -> float:
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(3600)
 @pytest.mark.promise("P14")
 @pytest.mark.fault("F10")
 def test_ten_gigabytes_take_hardly_more_than_a_hundred_megabytes(tmp_path: Path) -> None:
