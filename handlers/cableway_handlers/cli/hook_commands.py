@@ -85,7 +85,7 @@ def hooks_send(
 ) -> None:
     """Send a webhook, and show what it is answered. Without `--sign` it should be refused.
 
-    Example: cableway hooks send pushed --preset github --sign --secret env:GITHUB_SECRET
+    Example: cableway hooks send pushed --preset github --sign
     """
     from cableway_handlers.cli import hooks
 

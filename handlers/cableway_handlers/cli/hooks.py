@@ -21,6 +21,7 @@ from cableway_handlers.cli import screen
 from cableway_handlers.cli.workplace import workplace
 
 TIMEOUT_S = 40.0
+UNAUTHENTICATED = 401
 EXAMPLES: dict[str, bytes] = {
     "github": b'{"ref": "refs/heads/main", "after": "6113728f27ae82c7b1a177c8d03f9e96e0adf246", '
     b'"repository": {"full_name": "octo/example"}, "pusher": {"name": "octo"}}',
@@ -112,6 +113,8 @@ def send(wish: Wish, *, json: bool) -> int:
     headers = {"content-type": FORM if trigger.auth == "slack" and wish.body is None else JSON}
     if wish.sign:
         reference = wish.secret or _first_secret(trigger)
+        if reference is None and trigger.auth != "none":
+            raise UsageError(f"webhook {wish.name!r} has no secret to sign with; give --secret env:NAME")
         value = resolve_secret(reference, environment) if reference else ""
         headers |= signed(trigger, value, body, delivery=name, now_s=int(time.time()))
     try:
@@ -128,6 +131,8 @@ def send(wish: Wish, *, json: bool) -> int:
     else:
         detail = told.get("answer", {})
         screen.say(f"{answer.status_code} {answer.reason_phrase}: {detail.get('run_id') or detail.get('detail') or ''}")
+        if answer.status_code == UNAUTHENTICATED and wish.sign:
+            screen.say("the API's log says why; it looks the secret up in its own environment")
     return 0 if answer.is_success else 3
 
 
@@ -176,19 +181,18 @@ class CannotReplayError(CablewayError):
 
 
 def _sender(wish: Wish) -> tuple[TriggerDefinition, Any]:
-    """How to sign, and where secrets are looked up: a preset needs no database."""
+    """How to sign, and where secrets are looked up: a preset with a secret of its own needs no database."""
     from cableway.settings import get_environment
 
-    if wish.preset is not None:
-        presets = [auth for auth in get_args(HookAuth) if auth != "hmac"]
-        if wish.preset not in presets:
-            raise UsageError(f"--preset is one of {', '.join(presets)}")
-        if wish.sign and wish.secret is None and wish.preset != "none":
-            raise UsageError("--sign needs --secret env:NAME, for a preset has no secret of its own")
+    presets = [auth for auth in get_args(HookAuth) if auth != "hmac"]
+    if wish.preset is not None and wish.preset not in presets:
+        raise UsageError(f"--preset is one of {', '.join(presets)}")
+    if wish.preset is not None and (wish.secret is not None or not wish.sign or wish.preset == "none"):
         return TriggerDefinition.of_row("webhook", {"auth": wish.preset}), get_environment()
     with workplace() as place, place.storage() as storage:
         row = storage.get_trigger(wish.name)
-        return make_hook(row.name, row.pipeline, row.config).trigger, place.environment
+        config = row.config if wish.preset is None else {**row.config, "auth": wish.preset}
+        return make_hook(row.name, row.pipeline, config).trigger, place.environment
 
 
 def _first_secret(trigger: TriggerDefinition) -> str | None:

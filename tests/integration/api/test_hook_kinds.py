@@ -298,9 +298,12 @@ def test_a_webhook_is_sent_by_hand(
     assert main([*where, "--preset", auth, "--sign", "--secret", "env:ORDERS_SECRET"]) == 0
     assert main([*where, "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["status"] == 401
-    assert main([*where, "--preset", auth, "--sign"]) == 2
+    assert main([*where, "--preset", auth, "--sign"]) == 0
+    monkeypatch.setenv("WRONG", "whsec_d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmch")
+    assert main([*where, "--sign", "--secret", "env:WRONG"]) == 3
+    assert "the API's log says why" in capsys.readouterr().err
     assert main(["hooks", "send", "h", "--sign", "--url", "http://127.0.0.1:1"]) == 69
-    assert count(api) == 2
+    assert count(api) == 3
 
 
 @pytest.mark.fault("E25")
