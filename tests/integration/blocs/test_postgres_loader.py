@@ -334,7 +334,7 @@ def test_a_missing_right_and_a_lost_connection_are_named(loader: Load, query: Qu
             loader(dsn=database.replace("postgres@", "guest@", 1))
     finally:
         query("DROP ROLE guest")
-    stream = loader(batch_size=1).load(CONTEXT)
+    stream = loader(batch_size=200).load(CONTEXT)
     next(stream)
     query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'cableway'")
     with pytest.raises(SourceError, match="connection to Postgres was lost"):

@@ -43,8 +43,9 @@ def test_a_stage_may_name_a_cluster_of_its_own(cluster: str) -> None:
     assert (ran.code, ran.detail) == (0, "")
 
 
-def test_a_cluster_that_is_not_there_is_69() -> None:
+def test_a_cluster_that_is_not_there_is_69(monkeypatch: pytest.MonkeyPatch) -> None:
     need.module("distributed")
+    monkeypatch.setattr("cableway.flow.lanes.dask._CONNECT_S", 1.0)
     ran = run(
         pipeline(
             stage(bloc("numbers", batch_size=1)),
