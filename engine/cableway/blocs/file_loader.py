@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from cableway.blocs.column_types import type_fault
 from cableway.blocs.file_parts import ByteStream, FileParts, OpenPart, Part
 from cableway.blocs.files import is_pattern, path_fault
-from cableway.blocs.incremental import Watermark, first_plan, incremental_of
+from cableway.blocs.incremental import Watermark, first_plan, incremental_of, reached_together
 from cableway.blocs.kinds import Ending, LoaderBloc, Resources
 from cableway.blocs.tables import library
 from cableway.context import RunContext
@@ -148,7 +148,7 @@ class FileLoaderBloc(LoaderBloc):
         """File by file, with ``batch_size``."""
         return config.batch_size is not None
 
-    def shares(self, context: RunContext, parts: int) -> list[JsonObject]:
+    def shares(self, context: RunContext, parts: int, state: Mapping[str, Any]) -> list[JsonObject]:
         """Whole files, shared out by size; all go by the types and columns of the first one."""
         files = self.parts.parts
         sizes, chosen = [0] * parts, [list[int]() for _ in range(parts)]
@@ -157,7 +157,12 @@ class FileLoaderBloc(LoaderBloc):
             sizes[least] += files[number].size
             chosen[least].append(number)
         first = files[0].as_json() if files else None
-        return [{"files": [files[number].as_json() for number in sorted(share)], "first": first} for share in chosen]
+        plan = {"first": first} | ({} if self._incremental is None else first_plan(self._incremental, state))
+        return [{"files": [files[number].as_json() for number in sorted(share)], **plan} for share in chosen]
+
+    def reached_together(self, reached: Sequence[Mapping[str, Any]]) -> JsonObject:
+        """The newest of all files."""
+        return reached_together(self._incremental, reached)
 
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """Load the files that *plan* lists. Raise `SourceChangedError` where one has changed."""

@@ -76,6 +76,16 @@ def first_plan(config: Incremental, state: Mapping[str, Any]) -> JsonObject:
     return {"from": dict(state)}
 
 
+def reached_together(config: Incremental | None, reached: Iterable[Mapping[str, Any]]) -> JsonObject:
+    """The state that follows from those that the parts of a run have *reached*."""
+    if config is None:
+        return {}
+    together = Watermark(config, {}, {})
+    for state in reached:
+        together.join(state)
+    return together.state()
+
+
 class Watermark:
     """The rows of one lap that are new, and the highest value among them.
 
@@ -114,6 +124,16 @@ class Watermark:
             return {}
         seen = self._seen.copy()  # at once: rows go on coming in another thread
         return {"last": _encoded(self.last), "seen": {name: _encoded(value) for name, value in seen.items()}}
+
+    def join(self, state: Mapping[str, Any]) -> None:
+        """Have seen what another one has, as its `state` says."""
+        last = _decoded(state.get("last"))
+        if last is None:
+            return
+        if self.last is None or last > _alike(self.last, last):
+            self.last = last
+        self._seen |= {name: _decoded(value) for name, value in state.get("seen", {}).items()}
+        self._bound()
 
     def new_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """Those of *rows* that no earlier lap has loaded. Raise `SourceError` for a row without the field."""

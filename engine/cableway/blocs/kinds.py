@@ -226,11 +226,16 @@ class LoaderBloc(Bloc):
         """Whether what is loaded with *config* can be shared out among parts of a run: then `shares` does it."""
         return False
 
-    def shares(self, context: RunContext, parts: int) -> Sequence[JsonObject]:
+    def shares(self, context: RunContext, parts: int, state: Mapping[str, Any]) -> Sequence[JsonObject]:
         """A plan for each of so many *parts*, in place of one by `plan`: together they are what one run would load.
 
-        Called after `open`, in the first part that begins; stored, and given to `follow` in each part.
+        Called after `open`, in the first part that begins; stored, and given to `follow` in each part. *state* is as
+        `plan` is given it.
         """
+        raise NotImplementedError
+
+    def reached_together(self, reached: Sequence[Mapping[str, Any]]) -> JsonObject:
+        """With a cursor kept: what `reached` would have given in one run, from what it gave in each part."""
         raise NotImplementedError
 
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:

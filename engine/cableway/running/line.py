@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cableway.blocs.kinds import LoaderBloc
     from cableway.context import RunContext
     from cableway.definition import JsonObject
+    from cableway.running.whole import WholeLap
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class Line:
     """Gives those of this attempt."""
     share: Callable[[RunContext], JsonObject] | None = None
     """Of a part: what gives its share of the run's plan."""
+    whole: WholeLap | None = None
+    """Of a part: the lap of the whole's cursor, where that is kept."""
     over: bool = False
     """The lap is complete, and was this run's: there is nothing left to load."""
 

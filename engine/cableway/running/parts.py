@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cableway.context import RunContext
     from cableway.definition import JsonObject
     from cableway.running.exactness import Exactness
+    from cableway.running.whole import WholeLap
     from cableway.store.port import Lease, PartOf, RunStore
 
 
@@ -25,8 +26,8 @@ def _obstacle(exactness: Exactness) -> str | None:
     loader, whole = exactness.source, [name for name, commits in exactness.commits.items() if commits == "run"]
     if loader is None or exactness.loaders != 1:
         return "its first stage needs one loader, and that one a 'batch_size'"
-    if exactness.kept:
-        return f"loader {loader.name!r} keeps a cursor, which one run moves at a time"
+    if exactness.kept and exactness.aside:
+        return f"loader {loader.name!r} keeps a cursor, and what is new alone takes no table's place in parts"
     if not loader.divides(loader.config):
         return f"loader {loader.name!r} cannot share out its source; those of files and of tables with a 'key' can"
     if whole:
@@ -38,11 +39,14 @@ def _obstacle(exactness: Exactness) -> str | None:
     return None
 
 
-def share_of(loader: LoaderBloc, part: PartOf, store: RunStore, lease: Lease, context: RunContext) -> JsonObject:
-    """What *part* loads. The part that asks first plans for all."""
+def share_of(
+    loader: LoaderBloc, part: PartOf, store: RunStore, lease: Lease, lap: WholeLap | None, context: RunContext
+) -> JsonObject:
+    """What *part* loads. The part that asks first plans for all, and begins the *lap* of a cursor that is kept."""
     share = store.take_share(lease)
     if share is None:
-        share = store.take_share(lease, loader.shares(context, part.parts))
+        planned = loader.shares(context, part.parts, {} if lap is None else lap.state)
+        share = store.take_share(lease, planned, None if lap is None else lap.mark())
     if share is None:
         raise DefinitionError(f"loader {loader.name!r} has planned less than {part.parts} shares")
     return share

@@ -21,6 +21,7 @@ from cableway.running.parts import refuse_parts, share_of
 from cableway.running.recovery import Recovered, sources_of
 from cableway.running.report import full_words_of, lack_of
 from cableway.running.threads import in_thread
+from cableway.running.whole import WholeLap, refuse_parts_of_another
 from cableway.store.port import Held
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from cableway.running.letters import LetterPost
     from cableway.running.stopping import Stop
     from cableway.running.verdict import Verdict
-    from cableway.store.port import Lease, RunRecord, RunStore
+    from cableway.store.port import Lease, RunRecord, RunStore, TakenLine
 
 LOOK_AGAIN_S = 1.0
 """Seconds between two looks at a line that another run holds."""
@@ -52,18 +53,36 @@ def take_line(
         return run.line, _replayed_line(exactness, run) if run.replay.whole else None
     if loader is None or not (exactness.kept or loader.repeats(loader.config)):
         return run.line, None
-    if not exactness.kept:
+    taken = _taken(loader, store, lease, run, stop) if exactness.kept else None
+    if run.part is not None:
         line = Line.at(run.cursor, run.run_id, loader, kept=False)
-        line.share = None if run.part is None else partial(share_of, loader, run.part, store, lease)
+        line.whole = None if taken is None else WholeLap(store, lease, loader, taken)
+        line.share = partial(share_of, loader, run.part, store, lease, line.whole)
         return run.line, line
+    if taken is None:
+        return run.line, Line.at(run.cursor, run.run_id, loader, kept=False)
+    refuse_parts_of_another(taken, loader)
+    return taken.line, Line.at(taken.cursor, run.run_id, loader, kept=True)
+
+
+def _taken(loader: LoaderBloc, store: RunStore, lease: Lease, run: RunRecord, stop: Stop) -> TakenLine:
+    """The line of *loader*'s cursor, once no other run holds it."""
     until = math.inf if run.time_left_s is None else time.monotonic() + run.time_left_s
+    idle_until = math.inf
     while isinstance(taken := store.take_line(lease, loader.name), Held):
+        now = time.monotonic()
         if stop.reason is not None:
             raise stop.reason
-        if time.monotonic() > until:
+        if now > until:
             raise RunTimeoutError(f"another run holds the cursor of loader {loader.name!r}; the time is up")
-        time.sleep(min(LOOK_AGAIN_S, taken.expires_in_s))
-    return taken.line, Line.at(taken.cursor, run.run_id, loader, kept=True)
+        # Its parts may wait for the place that we have.
+        idle_until = math.inf if taken.expires_in_s else min(idle_until, now + lease.ttl_s)
+        if now > idle_until:
+            raise SourceError(
+                f"a run in parts holds the cursor of loader {loader.name!r}, and nobody works on its parts"
+            )
+        time.sleep(min(LOOK_AGAIN_S, taken.expires_in_s or LOOK_AGAIN_S))
+    return taken
 
 
 def _replayed_line(exactness: Exactness, run: RunRecord) -> Line | None:
@@ -222,12 +241,14 @@ class Upkeep:
             return await self._end_adopted(post, error)
         done = observer.complete and not verdict.source_failed
         done = done and (error is None or "run" not in self._exactness.commits.values())
-        if done and (line.kept or error is not None):
+        if done and (line.kept or line.whole is not None or error is not None):
             await post.checkpoint(partial(line.cursor, Mark(None, _own(verdict)), complete=True))
         elif error is not None:
             mark = observer.mark()
             if mark.position is not None:
                 await post.checkpoint(partial(line.cursor, mark))
+        if done and line.whole is not None:
+            await in_thread(line.whole.close)
         return None
 
     async def _end_adopted(self, post: LetterPost, error: BaseException | None) -> None:
@@ -235,6 +256,8 @@ class Upkeep:
         line = self._line
         if line is not None and line.kept and line.over and error is None:
             await post.checkpoint(partial(line.cursor, Mark(None, {}), complete=True))
+        if line is not None and line.whole is not None and line.over:
+            await in_thread(line.whole.close)
 
 
 def _own(verdict: Verdict) -> Mapping[str, int]:

@@ -183,13 +183,25 @@ class MemoryRunStore:
             if busy_s > 0:
                 return Held(expires_in_s=busy_s)
             run.line = line
-            return TakenLine(line=line, cursor=self.cursors.get(line, {}))
+            return TakenLine(line=line, cursor=self.cursors.get(line, {}), run_id=run.run_id)
 
-    def take_share(self, lease: Lease, shares: Sequence[JsonObject] | None = None) -> JsonObject | None:
+    def take_share(
+        self, lease: Lease, shares: Sequence[JsonObject] | None = None, cursor: JsonObject | None = None
+    ) -> JsonObject | None:
         """As `RunStore.take_share`. No run here is a part, so that there is one share, and it is what is planned."""
         with self._lock:
             self._held(lease)
         return None if shares is None else shares[0]
+
+    def part_cursors(self, lease: Lease) -> Sequence[JsonObject]:
+        """As `RunStore.part_cursors`: the run is its own only part."""
+        with self._lock:
+            return [self.cursors.get(self._held(lease).line, {})]
+
+    def close_whole(self, lease: Lease, done: JsonObject) -> None:
+        """As `RunStore.close_whole`: it belongs to none."""
+        with self._lock:
+            self._held(lease)
 
     def whole_line(self, lease: Lease) -> str:
         """As `RunStore.whole_line`; here it is the run's own."""

@@ -137,6 +137,8 @@ class TakenLine:
 
     line: str
     cursor: JsonObject
+    run_id: str
+    """The run that is on it; of a part, the whole that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,17 +303,29 @@ class RunStore(Protocol):
         ...
 
     def take_line(self, lease: Lease, loader: str) -> TakenLine | Held:
-        """Put the run on the line of its pipeline's *loader*, which is made where there is none.
+        """Put the run, or the whole that it is a part of, on the line of its pipeline's *loader*, made where missing.
 
-        `Held` while another run with a live lease is on it.
+        `Held` while another run with a live lease is on it, or one whose parts have not all ended: for 0 s where
+        nobody is at work on any of those.
         """
         ...
 
-    def take_share(self, lease: Lease, shares: Sequence[JsonObject] | None = None) -> JsonObject | None:
+    def take_share(
+        self, lease: Lease, shares: Sequence[JsonObject] | None = None, cursor: JsonObject | None = None
+    ) -> JsonObject | None:
         """What the run, a part, is to load; None: that is not planned yet.
 
-        *shares* are a plan for all parts. It is kept for them unless another part was before with its own.
+        *shares* are a plan for all parts. It is kept for them unless another part was before with its own. *cursor*
+        is what stands at the whole's cursor from then on; None: it keeps none.
         """
+        ...
+
+    def part_cursors(self, lease: Lease) -> Sequence[JsonObject]:
+        """How far each part of the run's whole is; empty where nothing is known yet."""
+        ...
+
+    def close_whole(self, lease: Lease, done: JsonObject) -> None:
+        """Move the cursor of the run's whole by *done*, unless it has gone on since."""
         ...
 
     def whole_line(self, lease: Lease) -> str:

@@ -119,14 +119,30 @@ class PostgresRunStore:
         row = rows[0]
         if row["busy_s"] is not None:
             return Held(expires_in_s=row["busy_s"])
-        return TakenLine(line=row["line"], cursor=row["cursor"])
+        return TakenLine(line=row["line"], cursor=row["cursor"], run_id=row["run_id"])
 
-    def take_share(self, lease: Lease, shares: Sequence[JsonObject] | None = None) -> JsonObject | None:
+    def take_share(
+        self, lease: Lease, shares: Sequence[JsonObject] | None = None, cursor: JsonObject | None = None
+    ) -> JsonObject | None:
         """As `RunStore.take_share`."""
         share: JsonObject | None = self._write(
-            "take_share", lease, shares=None if shares is None else storable_json(list(shares))
+            "take_share",
+            lease,
+            shares=None if shares is None else storable_json(list(shares)),
+            cursor=None if cursor is None else storable_json(cursor),
         )["share"]
         return share
+
+    def part_cursors(self, lease: Lease) -> Sequence[JsonObject]:
+        """As `RunStore.part_cursors`."""
+        rows = self.session.rows("part_cursors", run_id=lease.run_id, token=lease.token)
+        if not rows:
+            raise _lost(lease)
+        return [row["cursor"] for row in rows]
+
+    def close_whole(self, lease: Lease, done: JsonObject) -> None:
+        """As `RunStore.close_whole`."""
+        self._write("close_whole", lease, done=storable_json(done))
 
     def whole_line(self, lease: Lease) -> str:
         """As `RunStore.whole_line`."""

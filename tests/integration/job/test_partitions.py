@@ -15,12 +15,14 @@ from cableway.errors import ReplayError, UsageError
 from cableway.job import JobRequest, run_job
 from cableway.partitions import RecordedParts
 from cableway.replays import LetterWish
+from cableway.running import upkeep
 from cableway.runs import RunRequest, cancel_run
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from cableway.store.port import Claimed, RunResult, RunState
 from cableway.store.postgres import PostgresRunStore
 from cableway.store.reading import RunRow
+from cableway.stored.lines import LineRow
 from tests.integration.job.process import environment, job
 
 KILLED = -9
@@ -157,7 +159,7 @@ def test_more_parts_than_there_is_to_share_out(world: World) -> None:
         ({**FROM_FILES, "config": {"file_path": "rows/*.csv"}}, APPEND, [], "batch_size"),
         (
             {**FROM_FILES, "config": {**FROM_FILES["config"], "incremental": {"cursor_field": "n"}}},
-            APPEND,
+            SWAP,
             [],
             "keeps a cursor",
         ),
@@ -383,3 +385,92 @@ def test_what_was_built_aside_goes_with_the_keys_of_a_run_that_never_ended_well(
     with DatabaseStorage(world.settings) as storage:
         storage.retry_run(abandoned.parts[1])
     assert world.attempt(abandoned.parts[1]) == 3
+
+
+NEW = {"incremental": {"cursor_field": "n", "lag": 3, "primary_key": ["n"]}}
+NEW_FROM_FILES = {**FROM_FILES, "config": {**FROM_FILES["config"], **NEW}}
+NEW_FROM_TABLE = {**FROM_TABLE, "config": {**FROM_TABLE["config"], **NEW}}
+
+
+def more(world: World, first: int, last: int) -> None:
+    """New rows, and the newest old one once more in another file."""
+    text = "".join(f"{n},{n}\n" for n in range(first, last))
+    (world.folder / "rows" / f"from{first}.csv").write_text(f"n,t\n{text}")
+    world.query(f"INSERT INTO source SELECT n % 3, n, n::text FROM generate_series({first}, {last - 1}) AS n")
+
+
+def cursor(world: World) -> LineRow:
+    with DatabaseStorage(world.settings) as storage:
+        (line,) = storage.list_lines("p")
+    return line
+
+
+@pytest.mark.promise("P17")
+@pytest.mark.parametrize("load", [NEW_FROM_FILES, NEW_FROM_TABLE], ids=["files", "table"])
+def test_parts_move_a_cursor_together_once_all_are_through(world: World, load: dict[str, Any]) -> None:
+    first, *others = world.record(load).parts
+    for part in others:
+        assert world.attempt(part) == 0
+    assert (cursor(world).last, cursor(world).complete) == (None, False)
+    world.kill(first, "before_finish")
+    assert (cursor(world).last, cursor(world).complete) == (60, True)
+    assert world.attempt(first) == 0
+    assert numbers(world) == list(range(61))
+    more(world, 61, 70)
+    recorded = world.record(load)
+    one, two, three = recorded.parts
+    world.kill(three, "after_commit" if load is NEW_FROM_TABLE else "planned")
+    assert [world.attempt(part) for part in (one, two, three)] == [0, 0, 0]
+    assert numbers(world) == list(range(70))
+    with DatabaseStorage(world.settings) as storage:
+        assert storage.get_run(recorded.run_id).run.line == cursor(world).line
+        more(world, 70, 75)
+        single = storage.record_run(RunRequest(pipeline="p")).run_id
+    assert world.attempt(single) == 0
+    assert numbers(world) == list(range(75))
+    assert (cursor(world).last, cursor(world).lap, cursor(world).run_id) == (74, 2, single)
+
+
+def test_no_other_run_reads_what_the_parts_of_one_have_read_in_part(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = world.record(NEW_FROM_FILES, parts=2)
+    first, second = recorded.parts
+    assert world.attempt(first) == 0
+    with DatabaseStorage(world.settings) as storage:
+        single = storage.record_run(RunRequest(pipeline="p")).run_id
+    monkeypatch.setattr(upkeep, "LOOK_AGAIN_S", 0.01)
+    world.query(f"UPDATE cableway.runs SET lease_ttl_s = 0.5 WHERE run_id = '{single}'")
+    assert world.attempt(single) == 3
+    assert "nobody works on its parts" in capsys.readouterr().err
+    with DatabaseStorage(world.settings) as storage:
+        cancel_run(storage.session, recorded.run_id)
+    world.query(f"UPDATE cableway.runs SET not_before = NULL WHERE run_id = '{single}'")
+    assert world.attempt(single) == 3
+    assert "not all of its parts are through" in capsys.readouterr().err
+    with DatabaseStorage(world.settings) as storage:
+        storage.retry_run(second)
+    assert world.attempt(second) == 0
+    assert numbers(world) == list(range(61))
+    more(world, 61, 65)
+    world.query(f"UPDATE cableway.runs SET not_before = NULL WHERE run_id = '{single}'")
+    assert world.attempt(single) == 0
+    assert numbers(world) == list(range(65))
+
+
+def test_parts_take_up_no_lap_that_one_run_has_left_in_the_middle(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = world.record(NEW_FROM_FILES, parts=2)
+    with DatabaseStorage(world.settings) as storage:
+        cancel_run(storage.session, recorded.run_id)
+        single = storage.record_run(RunRequest(pipeline="p")).run_id
+    world.kill(single, "after_commit")
+    world.query("UPDATE cableway.runs SET lease_expires_at = now() WHERE state = 'running'")
+    second = world.record(NEW_FROM_FILES, parts=2)
+    assert world.attempt(second.parts[0]) == 3
+    assert f"run {single} has left the cursor" in capsys.readouterr().err
+    assert world.attempt(single) == 0
+    world.query("UPDATE cableway.runs SET not_before = NULL")
+    assert [world.attempt(part) for part in second.parts] == [0, 0]
+    assert numbers(world) == list(range(61))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cableway.blocs import incremental
-from cableway.blocs.incremental import Incremental, Watermark, first_plan
+from cableway.blocs.incremental import Incremental, Watermark, first_plan, reached_together
 from cableway.errors import SourceError
 
 Row = dict[str, Any]
@@ -152,3 +152,16 @@ def test_growing_sources_are_loaded_once_each(laps: list[list[int]], arrow: bool
         kept, state = lap(BY_AT, source, state, arrow=arrow)
         loaded += [row["id"] for row in kept]
     assert sorted(loaded) == sorted(wanted)
+
+
+def test_what_parts_have_reached_together_is_what_one_run_would_have() -> None:
+    config = Incremental(cursor_field="at", lag=2, primary_key=("id",))
+    rows = [{"id": n, "at": n % 10} for n in range(40)]
+    one = Watermark(config, {}, {})
+    one.new_rows(rows)
+    parts = [Watermark(config, {}, {}) for _ in range(4)]
+    for number, part in enumerate(parts[:3]):
+        part.new_rows(rows[number::3])
+    assert reached_together(config, [part.state() for part in parts]) == one.state()
+    assert reached_together(config, [{}, {}]) == {}
+    assert reached_together(None, [{"last": 1, "seen": {}}]) == {}

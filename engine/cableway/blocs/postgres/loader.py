@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 
-from cableway.blocs.incremental import Incremental, Watermark, first_plan, incremental_of
+from cableway.blocs.incremental import Incremental, Watermark, first_plan, incremental_of, reached_together
 from cableway.blocs.kinds import LoaderBloc, Resources
 from cableway.blocs.postgres.dsn import database_of
 from cableway.blocs.tables import library
@@ -143,11 +143,19 @@ class PostgresLoaderBloc(LoaderBloc):
         """By ranges of the ``key``."""
         return cls.repeats(config)
 
-    def shares(self, context: RunContext, parts: int) -> list[JsonObject]:
+    def shares(self, context: RunContext, parts: int, state: Mapping[str, Any]) -> list[JsonObject]:
         """Ranges of the key with as many rows in each."""
+        plan: JsonObject = {}
+        if self._incremental is not None:
+            plan = dict(first_plan(self._incremental, state))
+            self._watermark = Watermark(self._incremental, plan, {})
         with self._reader() as reader:
             ends = [*map(list, reader.ends(parts)), *[None] * parts][:parts]
-        return [{"lower": lower, "upper": upper} for lower, upper in zip([None, *ends], ends, strict=False)]
+        return [{"lower": lower, "upper": upper, **plan} for lower, upper in zip([None, *ends], ends, strict=False)]
+
+    def reached_together(self, reached: Sequence[Mapping[str, Any]]) -> JsonObject:
+        """The newest of all ranges."""
+        return reached_together(self._incremental, reached)
 
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """Read up to the key that was the highest when the lap began."""

@@ -17,26 +17,32 @@ WHERE pipeline = (SELECT pipeline FROM {s}.runs WHERE run_id = %(run_id)s) AND l
 ORDER BY epoch DESC FOR UPDATE
 
 -- name: take_line
--- Put a run on the newest line of its pipeline's loader, unless another run with a live lease is on it. A run that is
--- on one of its lines stays there, and nobody else comes on the line of a backfill.
+-- Put a run, or the whole that it is a part of, on the newest line of its pipeline's loader, unless another run with a
+-- live lease is on it, or one whose parts have not all ended (0 s: nobody works on any). A run that is on one of its
+-- lines stays there, nobody else comes on the line of a backfill, and no whole where another run has left a lap open.
 WITH held AS (
-    SELECT run_id, pipeline, line FROM {s}.runs
-    WHERE run_id = %(run_id)s AND lease_token = %(token)s AND state IN ('running', 'cancelling')
+    SELECT w.run_id, w.pipeline, w.line
+    FROM {s}.runs AS r JOIN {s}.runs AS w ON w.run_id = coalesce(r.parent_run_id, r.run_id)
+    WHERE r.run_id = %(run_id)s AND r.lease_token = %(token)s AND r.state IN ('running', 'cancelling')
 ), chosen AS (
     SELECT c.line, c.position
     FROM held JOIN {s}.cursors AS c ON c.pipeline = held.pipeline AND c.loader = %(loader)s
                                      AND (c.epoch >= 0 OR c.line = held.line)
     ORDER BY c.line = held.line DESC, c.epoch DESC LIMIT 1
 ), other AS (
-    SELECT max(extract(epoch FROM r.lease_expires_at - clock_timestamp()))::float8 AS busy_s
-    FROM {s}.runs AS r JOIN chosen ON r.line = chosen.line
-    WHERE r.run_id <> %(run_id)s AND r.ended_at IS NULL AND r.state IN ('running', 'cancelling')
-      AND r.lease_expires_at > clock_timestamp()
+    SELECT max(greatest(extract(epoch FROM coalesce(p.lease_expires_at, r.lease_expires_at) - clock_timestamp()), 0)
+               )::float8 AS busy_s
+    FROM {s}.runs AS r CROSS JOIN held JOIN chosen ON r.line = chosen.line
+    LEFT JOIN {s}.runs AS p ON p.parent_run_id = r.run_id AND p.ended_at IS NULL
+    WHERE r.run_id <> held.run_id AND r.ended_at IS NULL AND r.state IN ('running', 'cancelling')
+      AND (r.lease_expires_at > clock_timestamp() OR r.parts IS NOT NULL AND r.part IS NULL)
 ), taken AS (
-    UPDATE {s}.runs AS r SET line = chosen.line FROM chosen, other
-    WHERE r.run_id = %(run_id)s AND r.lease_token = %(token)s AND r.line <> chosen.line AND other.busy_s IS NULL
+    UPDATE {s}.runs AS r SET line = chosen.line FROM held, chosen, other
+    WHERE r.run_id = held.run_id AND r.line <> chosen.line AND other.busy_s IS NULL
+      AND (held.run_id = %(run_id)s OR chosen.position -> 'plan' IS NULL OR chosen.position -> 'complete' = 'true')
 )
-SELECT chosen.line::text AS line, chosen.position AS cursor, other.busy_s FROM chosen, other
+SELECT chosen.line::text AS line, chosen.position AS cursor, other.busy_s, held.run_id::text AS run_id
+FROM held, chosen, other
 
 -- name: dead_units
 -- What failed for good on the line of a run, in this run or in others, and is not worked on again by it. To a replay only

@@ -29,12 +29,42 @@ WHERE p.run_id = %(run_id)s AND p.lease_token = %(token)s AND p.state IN ('runni
 
 -- name: take_share
 -- What a part loads, where that is planned or comes with this; of two plans the first one holds. No row where the part
--- is not held any more.
-UPDATE {s}.runs AS w SET shares = coalesce(w.shares, %(shares)s::jsonb)
-FROM {s}.runs AS p
-WHERE p.run_id = %(run_id)s AND p.lease_token = %(token)s AND p.state IN ('running', 'cancelling')
-  AND w.run_id = p.parent_run_id
-RETURNING w.shares -> (p.part - 1) AS share
+-- is not held any more. With a plan may come what stands at the cursor from then on.
+WITH planned AS (
+    UPDATE {s}.runs AS w SET shares = coalesce(w.shares, %(shares)s::jsonb)
+    FROM {s}.runs AS p
+    WHERE p.run_id = %(run_id)s AND p.lease_token = %(token)s AND p.state IN ('running', 'cancelling')
+      AND w.run_id = p.parent_run_id
+    RETURNING w.run_id, w.line, w.shares -> (p.part - 1) AS share, p.lease_token
+), marked AS (
+    UPDATE {s}.cursors AS c
+    SET position = %(cursor)s::jsonb, run_id = planned.run_id, updated_at = clock_timestamp(),
+        lease_token = greatest(c.lease_token, planned.lease_token)
+    FROM planned WHERE c.line = planned.line AND %(cursor)s::jsonb IS NOT NULL
+)
+SELECT share FROM planned
+
+-- name: part_cursors
+-- How far each part of a part's whole is, in their order; no row where the part is not held any more.
+SELECT coalesce(c.position, '{}') AS cursor
+FROM {s}.runs AS held JOIN {s}.runs AS p ON p.parent_run_id = held.parent_run_id
+LEFT JOIN {s}.cursors AS c ON c.line = p.line
+WHERE held.run_id = %(run_id)s AND held.lease_token = %(token)s AND held.state IN ('running', 'cancelling')
+ORDER BY p.part
+
+-- name: close_whole
+-- The cursor that the parts of a run have moved together; nothing where it has gone on since.
+WITH held AS (
+    SELECT parent_run_id, lease_token FROM {s}.runs
+    WHERE run_id = %(run_id)s AND lease_token = %(token)s AND state IN ('running', 'cancelling') FOR SHARE
+), closed AS (
+    UPDATE {s}.cursors AS c
+    SET position = c.position - 'parts_of' || %(done)s::jsonb, updated_at = clock_timestamp(),
+        lease_token = greatest(c.lease_token, held.lease_token)
+    FROM held JOIN {s}.runs AS w ON w.run_id = held.parent_run_id
+    WHERE c.line = w.line AND c.position ->> 'parts_of' = w.run_id::text
+)
+SELECT true AS held FROM held
 
 -- name: close_wholes
 -- The outcome of the run that a part belongs to, once all its parts have ended: that of the part that fared worst, with
