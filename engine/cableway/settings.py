@@ -113,8 +113,9 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     """What holds for every request that a bloc sends."""
     progress_s: float = 30.0
-    checkpoint_s: float = 3.0
     """Seconds between two lines on how far a run is (``CABLEWAY_PROGRESS_S``); 0: none, and no table on a terminal."""
+    checkpoint_s: float = 3.0
+    """Seconds between two times that a run stores how far it is (``CABLEWAY_CHECKPOINT_S``)."""
     termination_log: str = "/dev/termination-log"
     """Where the last line is left as well, if that file is there (``CABLEWAY_TERMINATION_LOG``)."""
     blocs: tuple[str, ...] = ()
@@ -129,6 +130,8 @@ class Settings:
     """Seconds within which a launched container must claim its run (``CABLEWAY_LAUNCH_START_S``)."""
     secrets: tuple[str, ...] = ("env:", "file:")
     """Where secrets are looked for, in order (``CABLEWAY_SECRETS``, by comma)."""
+    api_rate_per_s: int = 100
+    """Requests a second that a caller of the API may send, and four times as many at once (``CABLEWAY_API_RATE``)."""
     unsigned_hooks: bool = False
     """Whether webhooks with ``auth: none`` are taken, from anybody who asks (``CABLEWAY_UNSIGNED_HOOKS``)."""
     payloads: str | None = None
@@ -177,6 +180,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> Settings:
         launch_deadline_s=known.seconds("CABLEWAY_LAUNCH_DEADLINE_S", default=3600.0),
         launch_start_s=known.seconds("CABLEWAY_LAUNCH_START_S", default=600.0),
         secrets=known.words("CABLEWAY_SECRETS") or ("env:", "file:"),
+        api_rate_per_s=known.whole("CABLEWAY_API_RATE", default=100, at_most=1_000_000),
         unsigned_hooks=known.switch("CABLEWAY_UNSIGNED_HOOKS", default=False),
         payloads=_payloads(known.text("CABLEWAY_PAYLOADS")),
         launcher=known.text("CABLEWAY_LAUNCHER"),

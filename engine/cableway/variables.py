@@ -129,6 +129,11 @@ RUNS = (
 )
 SERVICE = (
     Variable(
+        "CABLEWAY_API_RATE",
+        "100",
+        "Requests a second that each caller of the API may send, and four times as many at once.",
+    ),
+    Variable(
         "CABLEWAY_UNSIGNED_HOOKS",
         "0",
         "1 takes webhooks whose trigger says `auth: none`, from anybody who can reach the server.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from starlette.routing import Match
 
 from cableway.catalog import Catalog
 from cableway.errors import CablewayError, Fault, UnavailableError
+from cableway.secret_sources import SecretSources
 from cableway.settings import read_settings
 from cableway_handlers.api import openapi, reference_page
 from cableway_handlers.api.access import Gate, signed_in
@@ -31,6 +33,7 @@ from cableway_handlers.api.asgi import (
 )
 from cableway_handlers.api.front import Front
 from cableway_handlers.api.hooks import HookRoute, Limits
+from cableway_handlers.api.hooks.secrets import HookSecrets
 from cableway_handlers.api.problems import InvalidRequestError, MethodError, NotFoundError, RequestError
 from cableway_handlers.api.rates import Rates
 from cableway_handlers.api.resources import (
@@ -50,11 +53,8 @@ from cableway_handlers.api.resources import (
 from cableway_handlers.api.resources.desk import Desk, Launches, Office, PartState
 from cableway_handlers.api.scopes import Caller
 
-RATE_PER_S = 100.0
-"""Requests a second that each caller may send, hooks aside."""
-
-BURST = 400
-"""Requests that it may send at once."""
+BURST_S = 4
+"""Seconds of its rate that a caller may send at once."""
 
 _log = logging.getLogger("cableway.api")
 
@@ -65,8 +65,10 @@ class Access:
 
     closed: bool = False
     """A key is needed, whether there is one or not; else from the first key on."""
-    rate_per_s: float = RATE_PER_S
-    burst: int = BURST
+    rate_per_s: float | None = None
+    """Requests a second that each caller may send, hooks aside. None: what the settings say."""
+    burst: int | None = None
+    """Requests that it may send at once. None: what it may send in some seconds."""
 
 
 def create_app(
@@ -82,11 +84,13 @@ def create_app(
 ) -> Application:
     """The application that a server runs, its lifespan included.
 
-    *environment* is where the hooks' secrets are looked up, at each request; *leaving* says that the process is
+    *environment* says where the hooks' secrets are looked up; *leaving* says that the process is
     about to end.
     """
     rules = access or Access()
-    gate = Gate(desk, Rates(rules.rate_per_s, rules.burst), closed=rules.closed)
+    settings = read_settings(environment)
+    rate_per_s = rules.rate_per_s or settings.api_rate_per_s
+    gate = Gate(desk, Rates(rate_per_s, rules.burst or math.ceil(rate_per_s * BURST_S)), closed=rules.closed)
     office = Office(
         desk=desk,
         launches=launches,
@@ -95,8 +99,9 @@ def create_app(
         scheduler_state=scheduler_state,
     )
     app = create_resources(office, gate)
-    usual = Limits(unsigned=read_settings(environment).unsigned_hooks)
-    route = HookRoute(register=desk.hooks, launch=launches.add, environment=environment, limits=limits or usual)
+    usual = Limits(unsigned=settings.unsigned_hooks)
+    secrets = HookSecrets(environment, SecretSources(settings.secrets, environment))
+    route = HookRoute(register=desk.hooks, launch=launches.add, secrets=secrets, limits=limits or usual)
     return Front(app, route, gate, leaving)
 
 

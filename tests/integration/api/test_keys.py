@@ -272,3 +272,13 @@ def test_who_asks_too_often_is_told_to_wait(stored: Database) -> None:
         strangers = [client.get("/blocs").status_code for _ in range(7)]
         assert strangers == [401] * 5 + [429] * 2
         assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.fault("E21")
+def test_how_often_is_a_setting(stored: Database) -> None:
+    desk = DatabaseDesk(DatabaseSettings(url=stored.conninfo))
+    app = create_app(desk, RecordingLaunches(), environment={"CABLEWAY_API_RATE": "1"}, access=Access(closed=True))
+    with serving(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        answers = [client.get("/blocs").status_code for _ in range(40)]
+    assert answers[:4] == [401] * 4
+    assert 429 in answers
