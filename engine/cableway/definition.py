@@ -182,7 +182,7 @@ class SecretDefinition:
     """A secret that signs webhooks until a day."""
 
     secret: str
-    """A reference (``env:NAME``)."""
+    """A reference (``env:NAME`` or ``secret:NAME``)."""
     expires: str | None = None
     """The instant from which it is refused, such as ``2027-01-31T00:00:00Z``; unset: never."""
 
@@ -238,7 +238,7 @@ class TriggerDefinition:
     parameters: JsonObject = field(default_factory=dict[str, Any])
     """What every run is given. For a webhook or an event a text that begins with ``$`` is a path into what came."""
     secrets: tuple[str | SecretDefinition, ...] = ()
-    """References (``env:NAME``) to the secrets of which one must have signed a webhook."""
+    """References (``env:NAME`` or ``secret:NAME``) to the secrets of which one must have signed a webhook."""
     auth: HookAuth = "standard"
     """How a webhook is known: ``standard`` is Standard Webhooks; ``none`` takes it from anybody, if the server does."""
     signature: SignatureDefinition | None = None

@@ -27,6 +27,8 @@ OWN = "DATABASE_"
 
 Source = Callable[[str], str | None]
 
+_TOO_SHORT = f"has fewer than {SHORTEST} characters, too few to be kept out of logs"
+
 
 class SecretSources:
     """The sources that *specifications* name. Raise `SettingsError` for one that is none."""
@@ -34,6 +36,20 @@ class SecretSources:
     def __init__(self, specifications: Sequence[str], variables: Mapping[str, str]) -> None:
         self._named = ", ".join(specifications) or "CABLEWAY_SECRETS, which is empty"
         self._sources = [_source(specification, variables) for specification in specifications]
+
+    def find(self, name: str) -> str | None:
+        """One secret, guarded from now on; None where no source has it.
+
+        Raise `SettingsError` for one that is too short to be kept out of logs, and where a source cannot be read;
+        `UnavailableError` or `CredentialsError` where it cannot be asked.
+        """
+        value = self._value(name)
+        if value is None:
+            return None
+        if len(value) < SHORTEST:
+            raise SettingsError(f"the secret {name!r} {_TOO_SHORT}")
+        guard((value,))
+        return value
 
     def values(self, names: Iterable[str]) -> dict[str, str]:
         """Each secret by its name, guarded from now on.
@@ -48,7 +64,7 @@ class SecretSources:
             if value is None:
                 faults.append(_fault(name, f"no secret of this name in {self._named}"))
             elif len(value) < SHORTEST:
-                faults.append(_fault(name, f"has fewer than {SHORTEST} characters, too few to be kept out of logs"))
+                faults.append(_fault(name, _TOO_SHORT))
             else:
                 guard((value,))
                 found[name] = Sealed(value)

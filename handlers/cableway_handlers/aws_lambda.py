@@ -22,10 +22,12 @@ from mangum import Mangum
 
 from cableway.errors import CablewayError, SettingsError, UnavailableError
 from cableway.logs import set_up_logging
+from cableway.secret_sources import SecretSources
 from cableway.settings import Settings, environment, read_settings
 from cableway.store.session import Session
 from cableway_handlers.api.asgi import JSON, PROBLEM, Application, Receive, Scope, Send
 from cableway_handlers.api.hooks import PREFIX, HookDesk, HookRoute, Limits
+from cableway_handlers.api.hooks.secrets import HookSecrets
 from cableway_handlers.events.cloud import CloudEvent, events, is_sqs, messages
 from cableway_handlers.events.desk import Told, event_triggers, record_events
 
@@ -82,7 +84,7 @@ class Service:
         self._hooks = HookRoute(
             register=self._desk,
             launch=self._launches.add,
-            environment=variables,
+            secrets=HookSecrets(variables, SecretSources(settings.secrets, variables)),
             limits=Limits(unsigned=settings.unsigned_hooks),
         )
         self._http = Mangum(self._serve, lifespan="off", text_mime_types=["text/", JSON, PROBLEM])

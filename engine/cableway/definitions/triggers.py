@@ -25,7 +25,7 @@ from cableway.parameters import checked_parameters
 
 HOOK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 """A trigger's name: it stands in a webhook's address."""
-SECRET = re.compile(r"env:(?!DATABASE_)[A-Za-z_][A-Za-z0-9_]{0,99}", re.ASCII)
+SECRET = re.compile(r"env:(?!DATABASE_)[A-Za-z_][A-Za-z0-9_]{0,99}|secret:[A-Za-z_][A-Za-z0-9_-]{0,127}", re.ASCII)
 """A reference to what signs webhooks."""
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
 """The name of a header."""
@@ -126,7 +126,9 @@ def _secret_faults(trigger: TriggerDefinition, pointer: str) -> Iterator[Fault]:
         yield Fault(f"{pointer}/secrets", "not_here", "is of no use with auth: none")
     if trigger.auth != "none" and not trigger.secrets:
         yield Fault(
-            f"{pointer}/secrets", "missing", "must name at least one secret that signs, such as env:HOOK_SECRET"
+            f"{pointer}/secrets",
+            "missing",
+            "must name at least one secret that signs, such as secret:orders_hook",
         )
     for number, secret in enumerate(trigger.secrets):
         place, reference = f"{pointer}/secrets/{number}", secret
@@ -135,7 +137,7 @@ def _secret_faults(trigger: TriggerDefinition, pointer: str) -> Iterator[Fault]:
                 yield Fault(f"{place}/expires", "instant", "must be an instant with its zone: 2027-01-31T00:00:00Z")
             place, reference = f"{place}/secret", secret.secret
         if not SECRET.fullmatch(str(reference)):
-            yield Fault(place, "secret", "must be env: and the name of a variable, and none of DATABASE_*")
+            yield Fault(place, "secret", "must be env:VARIABLE, none of DATABASE_*, or secret:NAME")
 
 
 def instant(text: str) -> datetime | None:

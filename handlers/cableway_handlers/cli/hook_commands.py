@@ -72,7 +72,11 @@ def hooks_send(
     ] = None,
     sign: Annotated[bool, typer.Option("--sign", help="Sign it.")] = False,
     secret: Annotated[
-        str | None, typer.Option(metavar="env:NAME", help="What to sign with; by default the webhook's first secret.")
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="What to sign with: env:NAME or secret:NAME; by default the webhook's first secret.",
+        ),
     ] = None,
     body: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The payload; by default an example of the sender's.")

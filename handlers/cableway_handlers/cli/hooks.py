@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,8 @@ from cableway.storage import DatabaseStorage
 from cableway.store.ids import is_id
 from cableway.stored.deliveries import DeliveryRow, read_deliveries, read_delivery
 from cableway_handlers.api.asgi import JSON
-from cableway_handlers.api.hooks.hook import FORM, make_hook, resolve_secret
+from cableway_handlers.api.hooks.hook import FORM, make_hook
+from cableway_handlers.api.hooks.secrets import resolve_secret
 from cableway_handlers.api.hooks.senders import Sent, signed
 from cableway_handlers.cli import screen
 from cableway_handlers.cli.workplace import workplace
@@ -114,8 +116,8 @@ def send(wish: Wish, *, json: bool) -> int:
     if wish.sign:
         reference = wish.secret or _first_secret(trigger)
         if reference is None and trigger.auth != "none":
-            raise UsageError(f"webhook {wish.name!r} has no secret to sign with; give --secret env:NAME")
-        value = resolve_secret(reference, environment) if reference else ""
+            raise UsageError(f"webhook {wish.name!r} has no secret to sign with; give --secret env:NAME or secret:NAME")
+        value = _looked_up(reference, environment) if reference else ""
         headers |= signed(trigger, value, body, delivery=name, now_s=int(time.time()))
     try:
         answer = httpx.post(
@@ -193,6 +195,13 @@ def _sender(wish: Wish) -> tuple[TriggerDefinition, Any]:
         row = storage.get_trigger(wish.name)
         config = row.config if wish.preset is None else {**row.config, "auth": wish.preset}
         return make_hook(row.name, row.pipeline, config).trigger, place.environment
+
+
+def _looked_up(reference: str, environment: Mapping[str, str]) -> str:
+    from cableway.secret_sources import SecretSources
+    from cableway.settings import read_settings
+
+    return resolve_secret(reference, environment, SecretSources(read_settings(environment).secrets, environment))
 
 
 def _first_secret(trigger: TriggerDefinition) -> str | None:

@@ -8,7 +8,9 @@ import pytest
 
 from cableway.definition import SignatureDefinition, TriggerDefinition
 from cableway.errors import CablewayError
+from cableway.secret_sources import SecretSources
 from cableway_handlers.api.hooks.hook import Hook, make_hook, usable_secrets
+from cableway_handlers.api.hooks.secrets import HookSecrets
 from cableway_handlers.api.hooks.senders import Claim, known, read_sent, signed
 from cableway_handlers.api.problems import RequestError, UnauthenticatedError
 
@@ -126,8 +128,9 @@ def test_one_of_several_secrets_is_enough(kind: str) -> None:
 def test_a_secret_counts_until_it_expires() -> None:
     rotated = hook("github", secrets=["env:NEW", {"secret": "env:OLD", "expires": "2023-11-14T22:13:20Z"}])
     environment = {"NEW": "new", "OLD": "old"}
-    assert usable_secrets(rotated, environment, now_s=NOW - 1) == ["new", "old"]
-    assert usable_secrets(rotated, environment, now_s=NOW) == ["new"]
+    secrets = HookSecrets(environment, SecretSources((), environment))
+    assert usable_secrets(rotated, secrets.value, now_s=NOW - 1) == ["new", "old"]
+    assert usable_secrets(rotated, secrets.value, now_s=NOW) == ["new"]
 
 
 @pytest.mark.fault("E6")

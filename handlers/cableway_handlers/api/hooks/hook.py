@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -43,7 +43,7 @@ class Secret:
     expires: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Mapped:
     """What a run is to be given: by name, and as text that is read by the parameter's type."""
 
@@ -64,6 +64,11 @@ class Hook:
     mapping: Mapping[str, Path | Any]
     """Paths, and values that stand as they are."""
     rates: Rates | None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What names its secrets."""
+        return tuple(secret.reference for secret in self.secrets)
 
     @property
     def takes_forms(self) -> bool:
@@ -173,31 +178,23 @@ def make_hook(name: str, pipeline: str, config: Mapping[str, Any], kind: Trigger
         raise SettingsError(f"the config of trigger {name!r} is none of a webhook ({type(error).__name__})") from None
 
 
-def usable_secrets(hook: Hook | None, environment: Mapping[str, str], *, now_s: float) -> list[str]:
-    """The values of the secrets that count now. Those that cannot be had are logged: a caller learns nothing of it."""
+def usable_secrets(hook: Hook | None, value: Callable[[str], str], *, now_s: float) -> list[str]:
+    """The secrets that count now; *value* gives what is behind a reference.
+
+    Those that cannot be had are logged: a caller learns nothing of it.
+    """
     found: list[str] = []
     for secret in () if hook is None else hook.secrets:
         if secret.expires is not None and secret.expires.timestamp() <= now_s:
             continue
         try:
-            value = resolve_secret(secret.reference, environment)
+            known = value(secret.reference)
             if hook is not None and hook.trigger.auth == "standard":
-                decode_secret(value)
-            found.append(value)
+                decode_secret(known)
+            found.append(known)
         except SettingsError as error:
             _log.error("hook %r: the secret %r: %s", hook and hook.name, secret.reference, error)
     return found
-
-
-def resolve_secret(reference: str, environment: Mapping[str, str]) -> str:
-    """What is behind *reference*. Raise `SettingsError` that never shows a value."""
-    scheme, _, name = reference.partition(":")
-    if scheme != "env" or not name or name.startswith("DATABASE_"):
-        raise SettingsError("a webhook's secret is named as env:NAME, and not by a variable of the database")
-    value = environment.get(name)
-    if not value:
-        raise SettingsError(f"the variable {name} is not set, and holds the secret")
-    return value
 
 
 def refusal_of(error: CablewayError) -> str:

@@ -42,8 +42,9 @@ from cableway_handlers.api.hooks.deliveries import Delivery, Recorded, Register
 from cableway_handlers.api.hooks.hook import FORM, Hook, Mapped, refusal_of, usable_secrets
 from cableway_handlers.api.hooks.records import Record, Verdict, is_wanted
 from cableway_handlers.api.hooks.register import UNAVAILABLE
+from cableway_handlers.api.hooks.secrets import HookSecrets
 from cableway_handlers.api.hooks.senders import Claim, Sent, known, read_fields
-from cableway_handlers.api.problems import MethodError, RequestError, TooManyRequestsError
+from cableway_handlers.api.problems import MethodError, RequestError, TooManyRequestsError, UnauthenticatedError
 from cableway_handlers.launch.protocol import Launch
 
 PREFIX = "/hooks/"
@@ -102,7 +103,7 @@ class HookRoute:
 
     register: Register
     launch: Callable[[Launch], object]
-    environment: Mapping[str, str] = field(repr=False)
+    secrets: HookSecrets = field(repr=False)
     limits: Limits = Limits()
     clock: Callable[[], float] = time.time
     _held: int = 0
@@ -196,8 +197,19 @@ class HookRoute:
             _log.error("hook %r takes anybody's webhooks, and this server does not: CABLEWAY_UNSIGNED_HOOKS=1", name)
             hook = None
         visit.hook = hook
-        # A hook that is not there is verified too, so that the time taken tells nothing.
-        secrets = usable_secrets(hook, self.environment, now_s=visit.received_s)
+        references = () if hook is None else hook.references
+        await self.secrets.ready(references)
+        try:
+            return self._vouched(visit)
+        except UnauthenticatedError:
+            if not await self.secrets.renewed(references):
+                raise
+            return self._vouched(visit)
+
+    def _vouched(self, visit: _Visit) -> Claim:
+        """A hook that is not there is verified too, so that the time taken tells nothing."""
+        hook = visit.hook
+        secrets = usable_secrets(hook, self.secrets.value, now_s=visit.received_s)
         return known(None if hook is None else hook.trigger, visit.sent, secrets, now_s=visit.received_s)
 
     async def _recorded(self, delivery: Delivery, visit: _Visit) -> _Answer:
