@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import subprocess
+import sys
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -124,3 +126,42 @@ def test_many_rows_come_in_pieces(database: str) -> None:
         {"n": 0, "s": None},
         {"n": rows - 1, "s": "x" * ((rows - 1) % 7)},
     ]
+
+
+NO_PANDAS = """
+import sys
+from cableway.blocs.postgres.copy_binary import binary_chunks
+from cableway.blocs.tables import library
+
+pa = library("pyarrow")
+text = b'''n,d,b,t,s,e
+1,2020-01-01,true,2020-01-01 00:00:00,x,1.5
+,,,,,
+2,2020-01-02,false,2020-01-01 00:00:01,y,2.5
+'''
+table = library("pyarrow.csv").read_csv(pa.py_buffer(text))
+types = {
+    "n": "bigint", "d": "date", "b": "boolean", "t": "timestamp without time zone", "s": "jsonb", "e": "integer"
+}
+whole = {**types, "e": "double precision"}
+for rows in (table, table.slice(0, 1), table.slice(2)):
+    assert len(list(binary_chunks(rows, whole))) == 3
+assert len(list(binary_chunks(table.drop_columns("e").slice(0, 1), types))) == 3
+sys.exit("pandas" in sys.modules)
+"""
+
+
+def test_pandas_is_not_loaded_for_it() -> None:
+    pytest.importorskip("pandas")
+    assert subprocess.run([sys.executable, "-c", NO_PANDAS], check=False).returncode == 0
+
+
+def test_rows_of_one_width_need_no_joining() -> None:
+    table = pa.table({"n": pa.array([1, -1]), "yes": pa.array([True, False])})
+    chunks = binary_chunks(table, {"n": "bigint", "yes": "boolean"})
+    assert chunks is not None
+    rows = [
+        b"\0\2\0\0\0\x08" + number + b"\0\0\0\1" + yes
+        for number, yes in ((b"\0" * 7 + b"\1", b"\1"), (b"\xff" * 8, b"\0"))
+    ]
+    assert [bytes(chunk) for chunk in chunks][1:] == [b"".join(rows), b"\xff\xff"]

@@ -2,14 +2,17 @@
 Arrow tables in the binary form of COPY, which a server takes in about twice as fast as text.
 
 A row is a count of fields, then for each its length and its bytes in network order; a missing value
-is the length -1 alone. Each column is encoded whole, and Arrow joins the columns row by row, so
-that nothing here loops over rows and other threads run meanwhile.
+is the length -1 alone. Each column is encoded whole: those parts of a row that are as wide in every
+row go into one numpy array, and Arrow joins that with the others row by row, so that nothing here
+loops over rows and other threads run meanwhile. Only such functions of Arrow are used as do not load
+pandas, which a job may never need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from cableway.blocs.tables import library
 
@@ -23,8 +26,17 @@ _EPOCH_US = _EPOCH_DAYS * 86_400_000_000
 _MISSING = -1
 _TEXTS = frozenset({"text", "character varying", "character", "json"})
 _JSONB = b"\x01"
+
+
+class Even(NamedTuple):
+    """A part of a row that is as wide in every row: numpy's code for it, and its values or the one of all rows."""
+
+    code: str
+    values: Any
+
+
 Encode = Callable[[Any], list[Any]]
-"""Makes of a column of one chunk the pieces that stand side by side in each row."""
+"""Makes of a column of one chunk what stands side by side in each row: `Even`, or Arrow arrays of byte strings."""
 
 
 def binary_chunks(table: Any, columns: Mapping[str, str]) -> Iterator[memoryview | bytes] | None:
@@ -46,19 +58,30 @@ def binary_chunks(table: Any, columns: Mapping[str, str]) -> Iterator[memoryview
 
 
 def _chunks(columns: list[Any], encoders: list[Encode], rows: int) -> Iterator[memoryview | bytes]:
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
     yield HEADER
     size = sum(column.nbytes + 4 * rows for column in columns)
     step = max(1, CHUNK_BYTES * rows // max(1, size))
-    start_of_row = pa.scalar(len(columns).to_bytes(2, "big"), pa.large_binary())
-    end = pa.scalar(b"", pa.large_binary())
     for start in range(0, rows, step):
-        pieces = [start_of_row]
+        pieces: list[Any] = [Even(">i2", len(columns))]
         for column, encode in zip(columns, encoders, strict=True):
             pieces += encode(_contiguous(column.slice(start, step)))
-        joined = pc.binary_join_element_wise(*pieces, end)
-        yield memoryview(joined.buffers()[2])
+        yield _joined(pieces, min(step, rows - start))
     yield TRAILER
+
+
+def _joined(pieces: Sequence[Any], rows: int) -> memoryview:
+    """*pieces* side by side in each row."""
+    if all(isinstance(piece, Even) for piece in pieces):
+        return memoryview(_fused(pieces, rows).view("u1"))
+    arrays: list[Any] = []
+    for even, members in groupby(pieces, lambda piece: isinstance(piece, Even)):
+        if even:
+            fused = _fused(list(members), rows)
+            arrays.append(_pieces(fused, fused.itemsize, rows))
+        else:
+            arrays += members
+    joined = library("pyarrow.compute").binary_join_element_wise(*arrays, _constant(b""))
+    return memoryview(joined.buffers()[2])
 
 
 def _form(column: Any, target: str) -> tuple[Any, Encode] | None:
@@ -105,7 +128,7 @@ def _without_nan(column: Any) -> Any:
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     if not pa.types.is_floating(column.type):
         return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return pc.if_else(pc.is_nan(column), pa.nulls(1, column.type)[0], column)
 
 
 def _instants(column: Any) -> tuple[Any, Encode] | None:
@@ -125,12 +148,12 @@ def _cast(column: Any, kind: Any, encode: Encode) -> tuple[Any, Encode] | None:
 def _since_2000(column: Any, stored: Any, epoch: int, code: str) -> tuple[Any, Encode] | None:
     """Days or microseconds counted from Postgres's epoch; its extremes would mean infinity there."""
     pa, pc = library("pyarrow"), library("pyarrow.compute")
-    counted = column.cast(stored).cast(pa.int64())
-    bounds = pc.min_max(counted).as_py()
+    counted = column.cast(stored)
+    bounds = pc.min_max(counted.cast(pa.int64())).as_py()
     limit = (1 << (stored.bit_width - 1)) - 1 - epoch
     if bounds["min"] is not None and not -limit < bounds["min"] <= bounds["max"] < limit:
         return None
-    return pc.subtract(counted, epoch), _fixed(code)
+    return counted, _fixed(code, epoch)
 
 
 def _contiguous(column: Any) -> Any:
@@ -138,25 +161,24 @@ def _contiguous(column: Any) -> Any:
     return chunks[0] if len(chunks) == 1 else column.combine_chunks()
 
 
-def _fixed(code: str) -> Encode:
-    """Values of one width."""
+def _fixed(code: str, less: int = 0) -> Encode:
+    """Values of one width, *less* taken from each."""
     np = library("numpy")
     width = np.dtype(code).itemsize
-    form = np.dtype([("length", ">i4"), ("value", code)])
 
     def encode(column: Any) -> list[Any]:
-        fields = np.empty(len(column), form)
-        fields["length"] = width
+        values = _values(column)
+        if less:
+            values = values.astype(np.int64) - less
         if not column.null_count:
-            fields["value"] = column.to_numpy(zero_copy_only=False)
-            return [_pieces(fields, width + 4, len(column))]
-        valid = column.is_valid().to_numpy(zero_copy_only=False)
-        fields["value"] = column.fill_null(0).to_numpy(zero_copy_only=False)
-        fields["length"][~valid] = _MISSING
+            return [Even(">i4", width), Even(code, values)]
+        valid = _valid(column)
+        lengths = np.where(valid, width, _MISSING)
+        fields = _fused([Even(">i4", lengths), Even(code, np.where(valid, values, 0))], len(column))
         ends = np.concatenate(([0], np.cumsum(np.where(valid, width + 4, 4))))
         kept = np.ones((len(column), width + 4), bool)
         kept[:, 4:] = valid[:, None]
-        return [_binary(fields.view(np.uint8).reshape(-1, width + 4)[kept], ends)]
+        return [_binary(fields.view("u1").reshape(-1, width + 4)[kept], ends)]
 
     return encode
 
@@ -166,28 +188,50 @@ def _variable(prefix: bytes) -> Encode:
     np, pa, pc = library("numpy"), library("pyarrow"), library("pyarrow.compute")
 
     def encode(column: Any) -> list[Any]:
-        valid = None
-        if column.null_count:
-            valid = column.is_valid().to_numpy(zero_copy_only=False)
-            column = column.fill_null(b"")
-        lengths = np.empty(len(column), ">i4")
-        lengths[:] = pc.binary_length(column).to_numpy(zero_copy_only=False)
-        lengths += len(prefix)
-        if valid is not None:
-            lengths[~valid] = _MISSING
-        pieces = [_pieces(lengths, 4, len(column))]
-        if prefix and valid is None:
-            pieces.append(pa.scalar(prefix, pa.large_binary()))
-        elif prefix:
-            pieces.append(pc.if_else(pa.array(valid), prefix, b"").cast(pa.large_binary()))
-        return [*pieces, column.cast(pa.large_binary())]
+        if not column.null_count:
+            lengths = _values(pc.binary_length(column)) + len(prefix)
+            before = [Even("u1", byte) for byte in prefix]
+            return [Even(">i4", lengths), *before, column.cast(pa.large_binary())]
+        valid = _valid(column)
+        texts = pc.coalesce(column.cast(pa.large_binary()), _constant(b""))
+        lengths = np.where(valid, _values(pc.binary_length(texts)) + len(prefix), _MISSING)
+        if not prefix:
+            return [Even(">i4", lengths), texts]
+        ends = np.concatenate(([0], np.cumsum(valid))) * len(prefix)
+        return [Even(">i4", lengths), _binary(np.frombuffer(prefix * int(valid.sum()), np.uint8), ends), texts]
 
     return encode
+
+
+def _values(column: Any) -> Any:
+    """The numbers of *column* as they lie in memory; where one is missing it may be any."""
+    np, types = library("numpy"), library("pyarrow").types
+    kind = column.type
+    code = "f" if types.is_floating(kind) else "u" if types.is_unsigned_integer(kind) else "i"
+    values = np.frombuffer(column.buffers()[1], f"{code}{kind.bit_width // 8}")
+    return values[column.offset : column.offset + len(column)]
+
+
+def _valid(column: Any) -> Any:
+    return _values(column.is_valid().cast(library("pyarrow").uint8())) != 0
+
+
+def _fused(parts: Sequence[Even], rows: int) -> Any:
+    np = library("numpy")
+    fused = np.empty(rows, [(f"part{number}", part.code) for number, part in enumerate(parts)])
+    for number, part in enumerate(parts):
+        fused[f"part{number}"] = part.values
+    return fused
 
 
 def _pieces(values: Any, width: int, count: int) -> Any:
     np = library("numpy")
     return _binary(values, np.arange(0, (count + 1) * width, width))
+
+
+def _constant(value: bytes) -> Any:
+    """*value* as Arrow's scalar."""
+    return _binary(library("numpy").frombuffer(value, "u1"), library("numpy").array([0, len(value)]))[0]
 
 
 def _binary(values: Any, ends: Any) -> Any:
