@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic_ns
@@ -72,11 +73,12 @@ class Pulled:
     def __init__(self, values: Iterator[Any], pool: ThreadPool) -> None:
         self.room: Callable[[], int] = lambda: PULL_AT_ONCE
         self.timeout_s: float | None = None
-        self._values = values
+        self._drawn = _Drawn(values)
         self._pool = pool
         self._ready: deque[Any] = deque()
         self._error: BaseException | None = None
         self._ended = False
+        self._closed = False
 
     def __aiter__(self) -> Pulled:
         return self
@@ -94,40 +96,69 @@ class Pulled:
     async def _pull(self) -> None:
         count = max(1, min(self.room(), PULL_AT_ONCE))
         try:
-            call = await self._pool.call(_pull(self._values, self._ready), count, self.timeout_s)
+            call = await self._pool.call(self._drawn.into(self._ready), count, self.timeout_s)
         except BaseException:
             self._ended = True
             raise
         self._error, self._ended = call.value
+        self._closed = self._ended or self._error is not None  # by itself
 
     async def aclose(self) -> None:
-        """Close the generator in a thread; one that hangs there is left behind."""
+        """Close the generator in a thread; one that hangs there is left behind, and closed when it goes on."""
+        self._ended = True
+        if not self._closed:
+            self._closed = True
+            if not self._drawn.leave():
+                await self._pool.call(self._drawn.close, None, 1.0)
+
+
+class _Drawn:
+    """A generator that one thread draws from at a time, closed by whoever comes last."""
+
+    def __init__(self, values: Iterator[Any]) -> None:
+        self._values = values
+        self._in_hand = threading.Lock()
+        self._unwanted = False
+
+    def into(self, ready: deque[Any]) -> Callable[[int], tuple[BaseException | None, bool]]:
+        """What puts at most so many values into *ready*, and says what was raised and whether that was the end."""
+
+        def draw(count: int) -> tuple[BaseException | None, bool]:
+            with self._in_hand:
+                drawn = self._draw(count, ready)
+            if self._unwanted:
+                self.close()
+            return drawn
+
+        return draw
+
+    def leave(self) -> bool:
+        """Whether a thread is still at it, which then closes it."""
+        self._unwanted = True  # before the look at the lock, for that thread looks after it has given it back
+        return self._in_hand.locked()
+
+    def close(self, _: Any = None) -> None:
+        """Close it, unless a thread is at it."""
         shut = getattr(self._values, "close", None)
-        if shut is not None and not self._ended:
-            self._ended = True
-            await self._pool.call(_closing(shut), None, 1.0)
+        if shut is not None and self._in_hand.acquire(blocking=False):
+            try:
+                shut()
+            finally:
+                self._in_hand.release()
 
-
-def _closing(shut: Callable[[], None]) -> Callable[[Any], None]:
-    return lambda _: shut()
-
-
-def _pull(values: Iterator[Any], into: deque[Any]) -> Callable[[int], tuple[BaseException | None, bool]]:
-    def pull(count: int) -> tuple[BaseException | None, bool]:
+    def _draw(self, count: int, ready: deque[Any]) -> tuple[BaseException | None, bool]:
         until = monotonic_ns() + PULL_NS
         try:
             for _ in range(count):
-                value = next(values, _END)
+                value = next(self._values, _END)
                 if value is _END:
                     return None, True
-                into.append(value)
+                ready.append(value)
                 if monotonic_ns() > until:
                     break
         except BaseException as error:
             return error, False
         return None, False
-
-    return pull
 
 
 async def next_of(stream: AsyncIterator[Any], timeout_s: float | None, abandoned: Callable[[], None]) -> Any:

@@ -127,6 +127,35 @@ async def test_a_generator_that_hangs_in_its_thread_fails_its_item() -> None:
     assert error_codes(results) == {"timeout"}
 
 
+@pytest.mark.parametrize("timeout_s", [0.02, None], ids=["too slow", "cancelled"])
+async def test_a_generator_that_hung_is_closed_when_it_goes_on(timeout_s: float | None) -> None:
+    begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    kept: list[Any] = []
+
+    def act(item: WorkItem) -> Iterator[WorkItem]:
+        try:
+            begun.set()
+            go_on.wait(10)
+            yield item
+        finally:
+            closed.set()
+
+    def keeping(item: WorkItem) -> Iterator[WorkItem]:
+        kept.append(act(item))  # or the collector would close it
+        return kept[-1]
+
+    made = pipeline([(stage(execution_type=ExecutionType.THREAD, timeout_s=timeout_s), keeping)], range(1))
+    running = asyncio.create_task(made.run())
+    await until(begun.is_set)
+    if timeout_s is None:
+        running.cancel()
+    await asyncio.wait((running,), timeout=10)
+    assert running.done()
+    assert not closed.is_set()
+    go_on.set()
+    await until(closed.is_set)
+
+
 @pytest.mark.parametrize(
     "handler",
     [
