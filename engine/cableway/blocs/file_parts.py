@@ -136,8 +136,9 @@ class _Trail:
     ) -> None:
         self.part = part
         self.offset = 0
-        self._stack = ExitStack()
-        self._stream = view(self._stack.enter_context(opening).stream)
+        with ExitStack() as stack:
+            self._stream = view(stack.enter_context(opening).stream)
+            self._stack = stack.pop_all()
         self._hash = blake2b(digest_size=16)
 
     def digest(self, offset: int) -> str:

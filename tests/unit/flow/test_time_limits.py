@@ -130,7 +130,7 @@ async def test_a_generator_that_hangs_in_its_thread_fails_its_item() -> None:
 @pytest.mark.parametrize("timeout_s", [0.02, None], ids=["too slow", "cancelled"])
 async def test_a_generator_that_hung_is_closed_when_it_goes_on(timeout_s: float | None) -> None:
     begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
-    kept: list[Any] = []
+    kept: list[Iterator[WorkItem]] = []
 
     def act(item: WorkItem) -> Iterator[WorkItem]:
         try:
