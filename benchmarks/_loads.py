@@ -1,4 +1,4 @@
-"""What it takes a process to load data: seconds from its start to its end, and the most memory that it held."""
+"""What it takes a process to load data: seconds from its start to its end, of the processor, and the most memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from benchmarks._peers import HERE
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Seconds from start to end, and the most memory that the process held."""
+    """Seconds from start to end, those of the processor, and the most memory that the process held."""
 
     wall_s: float
+    cpu_s: float
     peak_mb: float
 
 
@@ -26,4 +27,4 @@ def timed(command: Sequence[str], environment: Mapping[str, str]) -> Load:
     said = json.loads(done.stdout)
     if said["status"]:
         sys.exit(f"{' '.join(command)[:200]}: status {said['status']}\n{said['errors']}")
-    return Load(said["wall_s"], said["peak_mb"])
+    return Load(said["wall_s"], said["cpu_s"], said["peak_mb"])

@@ -1,5 +1,6 @@
 """
-Run a command and say what it took: one JSON object with ``wall_s``, ``peak_mb``, ``status`` and the end of its errors.
+Run a command and say what it took: one JSON object with ``wall_s``, ``cpu_s``, ``peak_mb``, ``status`` and the end of
+its errors.
 
 A process of its own and a small one, for the system counts what the parent of a process held as the process's own.
 """
@@ -20,7 +21,8 @@ def main(command: list[str]) -> None:
         wall_s = time.perf_counter() - began
         errors.seek(0)
         said = errors.read()[-2000:].decode(errors="replace")
-    print(json.dumps({"wall_s": wall_s, "peak_mb": usage.ru_maxrss / 1024, "status": status, "errors": said}))
+    cpu_s, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    print(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s, "peak_mb": peak_mb, "status": status, "errors": said}))
 
 
 if __name__ == "__main__":

@@ -68,12 +68,15 @@ def compared(kind: str, url: str, folder: Path, peer: Path) -> dict[str, float]:
             if rows_in(kind, path) != ROWS:
                 sys.exit(f"{path} does not hold {ROWS} rows")
     seconds = {way: median(cost["s"] for cost in taken) for way, taken in costs.items()}
+    worked = {way: median(cost["cpu_s"] for cost in taken) for way, taken in costs.items()}
     memory = {way: median(cost["mb"] for cost in taken) for way, taken in costs.items()}
     for way in ways:
         rate = ROWS / seconds[way]
-        print(f"{kind:8} {way:9} {seconds[way]:6.2f} s  {rate:9,.0f} rows/s  {memory[way]:6.0f} MB", flush=True)
+        of_processor = f"{worked[way]:6.2f} s of processor"
+        print(f"{kind:8} {way:9} {seconds[way]:6.2f} s  {of_processor}  {rate:9,.0f} rows/s  {memory[way]:6.0f} MB")
     return {
         f"{kind}_times": seconds["read_sql"] / seconds["cableway"],
+        f"{kind}_cpu_times": worked["read_sql"] / worked["cableway"],
         f"{kind}_memory": memory["cableway"] / memory["read_sql"],
         f"{kind}_s": seconds["cableway"],
         f"{kind}_mb": memory["cableway"],
