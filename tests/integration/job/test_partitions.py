@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -82,9 +83,15 @@ class World:
 
     def kill(self, run_id: str, failpoint: str, passing: int = 1) -> None:
         """Let an attempt die at a place, and its lease run out."""
-        variables = {**self.variables, "CABLEWAY_FAILPOINT": f"{failpoint}:kill:{passing}", "CABLEWAY_TESTING": "1"}
-        assert job(run_id, env=environment(None, **variables)).code == KILLED
-        self.query("UPDATE cableway.runs SET lease_expires_at = now() WHERE state = 'running' AND part IS NOT NULL")
+        assert not self.survived(run_id, f"{failpoint}:kill:{passing}")
+
+    def survived(self, run_id: str, failpoint: str) -> bool:
+        """Whether an attempt gets by the place at which it would die; where it does not, its lease runs out."""
+        variables = {**self.variables, "CABLEWAY_FAILPOINT": failpoint, "CABLEWAY_TESTING": "1"}
+        ended = job(run_id, env=environment(None, **variables))
+        assert ended.code in {0, KILLED}, ended.err
+        self.query("UPDATE cableway.runs SET lease_expires_at = now() WHERE lease_expires_at > now()")
+        return ended.code == 0
 
     @property
     def variables(self) -> dict[str, str]:
@@ -474,3 +481,25 @@ def test_parts_take_up_no_lap_that_one_run_has_left_in_the_middle(
     world.query("UPDATE cableway.runs SET not_before = NULL")
     assert [world.attempt(part) for part in second.parts] == [0, 0]
     assert numbers(world) == list(range(61))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+@pytest.mark.promise("P17")
+@pytest.mark.fault("B4")
+@pytest.mark.parametrize("store", [SWAP, APPEND], ids=["swap", "cursor"])
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_that_are_killed_anywhere(world: World, store: dict[str, Any], seed: int) -> None:
+    chance = random.Random(seed)
+    world.query(OLD.replace("-1, 'old'", "0, 'old'") if store is SWAP else "SELECT 1")
+    left = list(world.record(FROM_FILES if store is SWAP else NEW_FROM_TABLE, store, parts=3).parts)
+    for _ in range(10):
+        part = chance.choice(left)
+        if world.survived(part, f"*:kill:{chance.randint(1, 25)}"):
+            left.remove(part)
+        if not left:
+            break
+    assert [world.attempt(part) for part in left] == [0] * len(left)
+    assert numbers(world) == list(range(61))
+    assert world.query(ASIDE) == []
+    assert store is SWAP or (cursor(world).last, cursor(world).complete) == (60, True)

@@ -39,6 +39,7 @@ WITH held AS (
 ), taken AS (
     UPDATE {s}.runs AS r SET line = chosen.line FROM held, chosen, other
     WHERE r.run_id = held.run_id AND r.line <> chosen.line AND other.busy_s IS NULL
+      AND (r.lease_token = %(token)s OR r.run_id <> %(run_id)s)
       AND (held.run_id = %(run_id)s OR chosen.position -> 'plan' IS NULL OR chosen.position -> 'complete' = 'true')
 )
 SELECT chosen.line::text AS line, chosen.position AS cursor, other.busy_s, held.run_id::text AS run_id
