@@ -12,8 +12,8 @@ def check_listening(host: str, live_keys: int = 0) -> None:
     """Raise `SettingsError` unless *host* is of the loopback, or there are keys: everybody could start runs else."""
     if not is_loopback(host) and not live_keys:
         raise SettingsError(
-            f"refusing to listen on {host}: there is no API key, so this server would answer everybody. Make one with "
-            "`cableway keys create NAME --scope admin`, or listen on this machine alone with --host 127.0.0.1"
+            f"refusing to listen on {host}: there is no valid API key, so this server would answer everybody. Make one "
+            "with `cableway keys create NAME --scope admin`, or listen on this machine alone with --host 127.0.0.1"
         )
 
 

@@ -169,9 +169,9 @@ def _print(row: LetterRow, *, stack: bool) -> None:
     )
     if row.payload is not None:
         text = json_module.dumps(row.payload, indent=2, ensure_ascii=False)
-        out.print(screen.plain(f"payload: {text}"), soft_wrap=True)
+        out.print(screen.passage(f"payload: {text}"), soft_wrap=True)
     else:
         where = "is not kept" if row.payload_at is None else f"is at {row.payload_at}"
         out.print(screen.plain(f"payload: {row.payload_bytes:,} bytes; it {where}"), soft_wrap=True)
-    if stack and row.stack:
-        out.print(screen.plain(row.stack), soft_wrap=True)
+    if stack:
+        out.print(screen.passage(row.stack or "it left no stack"), soft_wrap=True)

@@ -230,7 +230,7 @@ def _show_delivery(row: DeliveryRow, *, json: bool) -> None:
             screen.console().print(screen.plain(f"{name}: {value}"))
     for name, value in row.headers.items():
         screen.console().print(screen.plain(f"  {name}: {value}"))
-    screen.console().print(screen.plain("(its body was not kept)" if body is None else body))
+    screen.console().print(screen.passage("(its body was not kept)" if body is None else body), soft_wrap=True)
 
 
 def _as_dict(row: DeliveryRow) -> dict[str, Any]:

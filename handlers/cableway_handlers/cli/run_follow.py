@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cableway.errors import EXIT_BUG, UnknownNameError
+from cableway.store.port import ENDED, RunState
 from cableway.stored.following import Pulse, read_pulse
 from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.workplace import LAUNCHES, workplace
@@ -31,13 +32,15 @@ def cancel(run_id: str, *, wait: bool, json: bool) -> None:
     """Ask for the end of a run and, with *wait*, return when it has come."""
     with workplace() as place, place.storage() as storage:
         state = storage.cancel_run(run_id, by=_who())
+        had_ended = state in ENDED - {RunState.CANCELLED}
         if wait:
             for pulse in _pulses(storage, run_id):
                 state = pulse.state
     if json:
         screen.as_json({"run_id": run_id, "state": state})
     else:
-        screen.say(f"run {run_id} is {str(state).replace('_', ' ')}")
+        stands = "has ended already:" if had_ended else "is"
+        screen.say(f"run {run_id} {stands} {str(state).replace('_', ' ')}")
 
 
 def watch(run_id: str, *, json: bool) -> int:

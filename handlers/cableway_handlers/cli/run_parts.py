@@ -29,7 +29,9 @@ def run_parts(request: RunRequest, parts: int, *, verbose: bool, json: bool) -> 
         recorded = storage.record_parts(request, parts)
         at_once = storage.get_pipeline(request.pipeline).definition.settings.concurrency
         if not json:
-            screen.say(f"run {recorded.run_id} has {len(recorded.parts)} parts; {at_once} run at a time")
+            screen.say(
+                f"run {recorded.run_id} has {screen.count(len(recorded.parts), 'part')}; {at_once} run at a time"
+            )
         launches = [Launch(part, storage.get_run(part).run.attempt + 1) for part in recorded.parts]
         codes = _Parts(place, place.launcher(show_log=verbose)).run(launches, at_once)
         details = storage.get_run(recorded.run_id)

@@ -37,6 +37,11 @@ def plain(text: str, style: str = "") -> Text:
     return Text(printable(text), style=style)
 
 
+def passage(text: str) -> Text:
+    """The same of a text of several lines, which stay what they are."""
+    return Text("\n".join(printable(line.replace("\t", "    ")) for line in text.splitlines()))
+
+
 def table(*columns: str) -> Table:
     """A table without lines."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -60,7 +65,7 @@ def when(value: datetime | None) -> str:
 
 def count(number: int, noun: str) -> str:
     """As in ``1 stage`` and ``2 stages``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(value: object) -> object:

@@ -18,5 +18,6 @@ def prune(older_than: str, pipeline: str | None, *, dry_run: bool, force: bool, 
         screen.as_json(pruned)
         return
     verb = "would be deleted" if dry_run else "deleted"
-    parts = f"{pruned.runs:,} runs, {pruned.ticks:,} ticks, {pruned.deliveries:,} kept deliveries"
-    screen.say(f"{verb}: {parts}, {pruned.versions:,} versions")
+    deliveries = f"{pruned.deliveries:,} kept deliver{'y' if pruned.deliveries == 1 else 'ies'}"
+    parts = (screen.count(pruned.runs, "run"), screen.count(pruned.ticks, "tick"), deliveries)
+    screen.say(f"{verb}: {', '.join(parts)}, {screen.count(pruned.versions, 'version')}")

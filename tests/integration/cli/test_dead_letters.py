@@ -37,7 +37,8 @@ def test_dead_letters_from_their_failure_to_their_end(cableway: Command, databas
     assert [letter["stage"] for letter in letters] == ["store", "store"]
     run_id, newest = letters[0]["run_id"], str(letters[0]["letter_id"])
     assert cableway("dead-letters", "show", newest, "--stack") == 0
-    assert '"b": "z"' in cableway.out
+    assert '  "b": "z"\n' in cableway.out, "a payload has lines, as a stack has"
+    assert "\ufffd" not in cableway.out
     assert "open" in cableway.out
     assert cableway("dead-letters", "show", "99999") == 78
 
