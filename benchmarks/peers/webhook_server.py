@@ -8,6 +8,8 @@ import sys
 
 import uvicorn
 
+from cableway_handlers.api.one_write import OneWriteProtocol
+
 
 class OnlyRecords:
     """Where the API leaves launches; nothing is started."""
@@ -39,6 +41,7 @@ def application() -> object:
 def main() -> None:
     config = uvicorn.Config(
         application(),  # type: ignore[arg-type]  # an application of either kind
+        http=OneWriteProtocol,
         lifespan="on",
         ws="none",
         log_config=None,

@@ -15,6 +15,8 @@ MAX_INTEGER_BITS = 8192
 
 def storable_text(text: str) -> str:
     """*text* without what a text column refuses: NUL characters and halves of surrogate pairs."""
+    if text.isascii() and "\x00" not in text:
+        return text  # as most are
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

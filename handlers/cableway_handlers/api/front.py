@@ -56,10 +56,9 @@ class Front:
     def _marked(self, send: Send, request_id: str) -> Send:
         async def mark(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
                 if self.leaving():
                     headers.append((b"connection", b"close"))
-                message = {**message, "headers": headers}
             await send(message)
 
         return mark

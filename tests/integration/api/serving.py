@@ -12,12 +12,14 @@ import httpx
 import uvicorn
 
 from cableway_handlers.api.asgi import Application
+from cableway_handlers.api.one_write import OneWriteProtocol
 
 
 @contextmanager
 def serving(app: Application) -> Generator[str]:
     """The address of *app*, lifespan included."""
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", ws="none", log_config=None, access_log=False))
+    config = uvicorn.Config(app, http=OneWriteProtocol, lifespan="on", ws="none", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -13,7 +13,7 @@ from cableway_handlers.api.hooks.hook import Hook, Mapped
 from cableway_handlers.api.hooks.records import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Delivery:
     """A webhook that was verified and may become a run."""
 
@@ -44,7 +44,7 @@ class Delivery:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recorded:
     """The run that a delivery made; ``replayed`` if an earlier delivery of the same key had made it."""
 

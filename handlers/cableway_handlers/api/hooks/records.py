@@ -14,6 +14,8 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 from cableway.errors import CablewayError
@@ -42,7 +44,7 @@ def is_wanted(hook: Hook, verdict: Verdict) -> bool:
     return wanted == "all" or (wanted == "accepted" and verdict == "accepted")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
     """A delivery and the verdict on it."""
 
@@ -79,11 +81,14 @@ class Record:
 def masked(headers: Mapping[str, str], *, own: str = "") -> dict[str, str]:
     """*headers* without what may be a secret: by their names, and the one called *own*."""
     return {
-        storable_text(name[:MAX_VALUE]): MASK
-        if name == own or _SECRET.search(name)
-        else storable_text(value[:MAX_VALUE])
-        for name, value in list(headers.items())[:MAX_HEADERS]
+        storable_text(name[:MAX_VALUE]): MASK if name == own or _is_secret(name) else storable_text(value[:MAX_VALUE])
+        for name, value in islice(headers.items(), MAX_HEADERS)
     }
+
+
+@lru_cache(maxsize=256)  # the same few come with every delivery
+def _is_secret(name: str) -> bool:
+    return _SECRET.search(name) is not None
 
 
 class Keeper:

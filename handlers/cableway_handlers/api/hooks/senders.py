@@ -44,7 +44,7 @@ _SINGLE = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
     """A request as it came. Headers by name in lower case, as text of single bytes; the last of a name counts."""
 
@@ -56,7 +56,7 @@ class Sent:
         return self.headers.get(name, "").encode("latin-1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Claim:
     """What a request says of itself: nothing of it is believed yet."""
 
