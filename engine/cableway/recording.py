@@ -11,7 +11,7 @@ COMMITTED, record once, and has its locks until it ends.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -171,7 +171,7 @@ def recording(requests: Sequence[RunRequest], settings: DatabaseSettings | None)
             except CablewayError as error:
                 found.refuse(number, error)
     if wishes:
-        found.take(wishes, (yield _record_step(wishes)))
+        yield from _recorded(wishes, versions, found)
     left = found.without_run(requests, wishes)
     if left:
         found.take(wishes, (yield Step("runs_of_keys", {"wishes": storable_json(left)})))
@@ -204,11 +204,7 @@ class _Found:
 
     def take(self, wishes: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> None:
         """Learn from the database's answer."""
-        made = {row["run_id"] for row in rows if row.get("outcome") == "made"}
-        for wish in wishes:
-            if wish["run_id"] in made:
-                self._decisions[wish["n"]] = RecordedRun(run_id=wish["run_id"], created=True)
-                self._bodies[wish["n"]] = wish["body_hash"]
+        self.take_made(wishes, {row["run_id"] for row in rows if row.get("outcome") == "made"})
         for row in rows:
             match row.get("outcome", "known"):
                 case "known":
@@ -218,6 +214,13 @@ class _Found:
                     self._decisions[row["n"]] = NotRun("overlap")
                 case _:
                     pass
+
+    def take_made(self, wishes: Sequence[Mapping[str, Any]], run_ids: Container[str]) -> None:
+        """Learn that these runs were made now."""
+        for wish in wishes:
+            if wish["run_id"] in run_ids:
+                self._decisions[wish["n"]] = RecordedRun(run_id=wish["run_id"], created=True)
+                self._bodies[wish["n"]] = wish.get("body_hash")
 
     def without_run(self, requests: Sequence[RunRequest], wishes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """What is known of the requests of which it is not known whether they or their keys have made a run."""
@@ -261,40 +264,55 @@ def _versions(
     return versions, {name: _unknown_pipeline(name, known, archived=name in archived) for name in missing}
 
 
-def _record_step(wishes: list[dict[str, Any]]) -> Step:
+def _recorded(wishes: Sequence[Mapping[str, Any]], versions: Mapping[str, _Version], found: _Found) -> Steps[None]:
+    """Send the wishes, and have *found* learn what became of them."""
+    facts = {wish["pipeline"]: versions[wish["pipeline"]].facts for wish in wishes}
     careful = sorted({wish["pipeline"] for wish in wishes if wish["overlap"] in _LOOKS_AT_OTHERS})
-    durably = Step("commit_durably", {})
-    # What says nothing of a run is null there.
-    told = storable_json([{name: value for name, value in wish.items() if value is not None} for wish in wishes])
-    if not careful:
-        return Step("record_plain_runs", {"wishes": told}, (durably,))
-    return Step("record_runs", {"wishes": told}, (durably, Step("lock_overlaps", {"pipelines": careful})))
+    if careful:
+        told = storable_json([{**wish, **facts[wish["pipeline"]]} for wish in wishes])
+        before = (Step("commit_durably", {}), Step("lock_overlaps", {"pipelines": careful}))
+        found.take(wishes, (yield Step("record_runs", {"wishes": told}, before)))
+        return
+    known = storable_json([{"pipeline": name, **each} for name, each in facts.items()])
+    rows = yield Step("record_plain_runs", {"wishes": storable_json(wishes), "facts": known})
+    found.take_made(wishes, set(rows[0]["run_ids"] or ()))
+
+
+_TOLD = (
+    "body_hash",
+    "parent_run_id",
+    "part",
+    "parts",
+    "replay_of",
+    "scheduler_name",
+    "trigger_name",
+    "traceparent",
+    "tracestate",
+)
 
 
 def _wish(number: int, request: RunRequest, version: _Version) -> dict[str, Any]:
     parameters = version.parameters(request)
-    return {
+    wish: dict[str, Any] = {
         "n": number,
         "run_id": new_id(),
         "pipeline": request.pipeline,
         "parameters": parameters,
         "key": _checked_key(request.key),
-        "body_hash": request.body_hash,
         "line": request.line or new_id(),
-        "parent_run_id": request.parent_run_id,
-        "part": request.part,
-        "parts": request.parts,
-        "replay_of": request.replay_of,
-        "scheduler_name": request.scheduler_name,
-        "trigger_name": request.trigger_name,
-        "scheduled_at": None if request.scheduled_at is None else request.scheduled_at.isoformat(),
-        "not_before": None if request.not_before is None else request.not_before.isoformat(),
-        "traceparent": request.traceparent,
-        "tracestate": request.tracestate,
         "overlap": version.overlap(request),
         "overlap_key": version.overlap_key(parameters),
-        **version.facts,
     }
+    # What says nothing of a run is null there.
+    for name in _TOLD:
+        value = getattr(request, name)
+        if value is not None:
+            wish[name] = value
+    if request.scheduled_at is not None:
+        wish["scheduled_at"] = request.scheduled_at.isoformat()
+    if request.not_before is not None:
+        wish["not_before"] = request.not_before.isoformat()
+    return wish
 
 
 def _is_storable(text: str) -> bool:

@@ -24,14 +24,22 @@ SELECT FROM {s}.pipelines WHERE name = ANY(%(pipelines)s) ORDER BY name FOR NO K
 
 -- name: record_plain_runs
 -- The runs that are made of wishes whose policies look at no other runs; the rest have been made before, by these
--- wishes or by their keys.
-WITH wishes AS MATERIALIZED (
+-- wishes or by their keys. What the versions say stands once for each pipeline. Committed durably, as above, whatever
+-- the server does by default: of a statement that is sent alone so often, the one before it would be felt.
+WITH durably AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'
+), facts AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(facts)s::jsonb) AS f (
+        pipeline text, version integer, lease_ttl_s float8, concurrency integer, max_attempts integer,
+        backoff_initial_s float8, backoff_factor float8, backoff_max_s float8, timeout_s float8, grace_s float8)
+), wishes AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(wishes)s::jsonb) AS w (
         n integer, run_id uuid, pipeline text, parameters jsonb, key text, body_hash text, line uuid,
         parent_run_id uuid, part integer, parts integer, replay_of uuid, scheduler_name text, trigger_name text,
         scheduled_at timestamptz, not_before timestamptz, traceparent text, tracestate text, overlap text,
-        overlap_key text, version integer, lease_ttl_s float8, concurrency integer, max_attempts integer,
-        backoff_initial_s float8, backoff_factor float8, backoff_max_s float8, timeout_s float8, grace_s float8)
+        overlap_key text)
+    JOIN facts AS f USING (pipeline)
+    WHERE (SELECT count(*) FROM durably) <= 1
 ), made AS (
     INSERT INTO {s}.runs (run_id, pipeline, version, parameters, key, line, lease_ttl_s, parent_run_id, part, parts,
                           replay_of, scheduler_name, trigger_name, scheduled_at, not_before, traceparent, tracestate,
@@ -49,7 +57,7 @@ WITH wishes AS MATERIALIZED (
     SELECT w.trigger_name, w.key, w.body_hash, w.run_id FROM made JOIN wishes AS w ON w.run_id = made.run_id
     WHERE w.body_hash IS NOT NULL
 )
-SELECT NULL::integer AS n, run_id::text AS run_id, NULL AS body_hash, 'made' AS outcome FROM made
+SELECT array_agg(run_id::text) AS run_ids FROM made
 
 -- name: record_runs
 -- What becomes of wishes of different keys: the runs made now, those that a key had made before, and those that the
@@ -122,7 +130,7 @@ WITH wishes AS (
     WHERE r.run_id = old.run_id AND r.ended_at IS NULL
     RETURNING r.run_id, r.state
 ), unlaunched AS (
-    UPDATE {s}.attempts AS a SET state = 'cancelled', ended_at = clock_timestamp(), reason = 'replaced by a later run'
+    UPDATE {s}.kept_attempts AS a SET state = 'cancelled', ended_at = clock_timestamp(), reason = 'replaced by a later run'
     FROM ousted AS o WHERE a.run_id = o.run_id AND o.state = 'cancelled' AND a.state = 'launching'
 ), told AS (
     SELECT count(pg_notify('cableway_cancel', {schema} || '.' || run_id)) AS times
