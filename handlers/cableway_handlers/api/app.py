@@ -19,6 +19,7 @@ from starlette.routing import Match
 
 from cableway.catalog import Catalog
 from cableway.errors import CablewayError, Fault, UnavailableError
+from cableway.secret_sources import SecretSources
 from cableway.settings import read_settings
 from cableway_handlers.api import openapi, reference_page
 from cableway_handlers.api.access import Gate, signed_in
@@ -32,6 +33,7 @@ from cableway_handlers.api.asgi import (
 )
 from cableway_handlers.api.front import Front
 from cableway_handlers.api.hooks import HookRoute, Limits
+from cableway_handlers.api.hooks.secrets import HookSecrets
 from cableway_handlers.api.problems import InvalidRequestError, MethodError, NotFoundError, RequestError
 from cableway_handlers.api.rates import Rates
 from cableway_handlers.api.resources import (
@@ -82,7 +84,7 @@ def create_app(
 ) -> Application:
     """The application that a server runs, its lifespan included.
 
-    *environment* is where the hooks' secrets are looked up, at each request; *leaving* says that the process is
+    *environment* says where the hooks' secrets are looked up; *leaving* says that the process is
     about to end.
     """
     rules = access or Access()
@@ -98,7 +100,8 @@ def create_app(
     )
     app = create_resources(office, gate)
     usual = Limits(unsigned=settings.unsigned_hooks)
-    route = HookRoute(register=desk.hooks, launch=launches.add, environment=environment, limits=limits or usual)
+    secrets = HookSecrets(environment, SecretSources(settings.secrets, environment))
+    route = HookRoute(register=desk.hooks, launch=launches.add, secrets=secrets, limits=limits or usual)
     return Front(app, route, gate, leaving)
 
 
