@@ -15,6 +15,7 @@ from moto.server import ThreadedMotoServer
 
 from cableway.blocs.kinds import Ending, Resources
 from cableway.blocs.s3 import uploads
+from cableway.blocs.s3.connection import connect, faults
 from cableway.blocs.s3_exporter import S3ExporterBloc
 from cableway.blocs.s3_loader import S3LoaderBloc
 from cableway.blocs.tables import library
@@ -355,6 +356,38 @@ def test_an_endpoint_inside_is_refused_unless_it_is_allowed() -> None:
     bloc = built("s3_loader", "http://169.254.169.254", settings=None, key="a.csv")
     with pytest.raises(AddressRefusedError):
         bloc.open(context_of(bloc))
+
+
+@pytest.mark.promise("P26")
+@pytest.mark.fault("F6")
+def test_a_name_that_changes_its_address_leads_nowhere_else(
+    store: Any, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = endpoint.rpartition(":")[2]
+    answers = [["127.0.0.1"], ["127.0.0.1"], ["127.0.0.2"]]
+
+    def rebinding(host: str, port: int) -> list[str]:
+        assert host == "localhost.example"
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    monkeypatch.setattr("cableway.blocs.http.backend.looked_up", rebinding)
+    monkeypatch.setattr("cableway.blocs.s3.vetted.looked_up", rebinding)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.3:9")
+    connected = connect({"endpoint_url": f"http://localhost.example:{port}", "attempts": 1}, HERE)
+    connected.put_object(Bucket=BUCKET, Key="a", Body=b"1")
+    connected.close()
+    with pytest.raises(AddressRefusedError, match=r"localhost.example is at 127\.0\.0\.2"), faults("s3://cargo/a"):
+        connected.head_object(Bucket=BUCKET, Key="a")
+    assert store.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 1
+
+
+def test_a_proxy_that_is_set_gets_the_name(store: Any, endpoint: str) -> None:
+    settings = replace(HERE, proxy=endpoint)
+    connected = connect({"endpoint_url": "http://localhost.example", "attempts": 1}, settings)
+    connected.put_object(Bucket=BUCKET, Key="proxied", Body=b"1")
+    assert store.head_object(Bucket=BUCKET, Key="proxied")["ContentLength"] == 1
+    with pytest.raises(AddressRefusedError):
+        connect({"endpoint_url": "http://10.0.0.1"}, settings)
 
 
 def test_without_credentials_it_is_said(

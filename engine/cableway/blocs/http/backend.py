@@ -28,14 +28,15 @@ _MOST_ADDRESSES = 4
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The system's own answer; an address is its own."""
+    """As `looked_up`, without holding up the loop."""
     try:
         return [str(ip_address(host))]
     except ValueError:
-        return await aside(_looked_up, host, port)
+        return await aside(looked_up, host, port)
 
 
-def _looked_up(host: str, port: int) -> list[str]:
+def looked_up(host: str, port: int) -> list[str]:
+    """The system's own answer, best first; an address is its own. Raise `OSError` where there is none."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
 from cableway.blocs.http.options import as_config, url_faults
 from cableway.errors import (
+    AddressRefusedError,
     CredentialsError,
     DefinitionError,
     ObjectStoreError,
@@ -24,6 +25,7 @@ from cableway.errors import (
 from cableway.redaction import guard, redacted
 
 if TYPE_CHECKING:
+    from cableway.blocs.http.addresses import AddressGuard
     from cableway.settings import HttpSettings
 
 _REASONS: dict[str, ObjectStoreReason] = {
@@ -92,12 +94,13 @@ def connect(given: Any, settings: HttpSettings | None) -> Any:
     """
     access = as_config(StoreAccess, given) or StoreAccess()
     boto3, config = _library("boto3"), _library("botocore.config")
+    guard(text for text in (access.secret_access_key, access.session_token) if text)
+    options: dict[str, Any] = {}
     if access.endpoint_url is not None:
         _vet(access.endpoint_url, settings)
-    guard(text for text in (access.secret_access_key, access.session_token) if text)
-    options: dict[str, Any] = {"s3": {"addressing_style": "path"}} if access.endpoint_url else {}
+        options = {"s3": {"addressing_style": "path"}, "proxies": _proxies(settings)}
     with faults("the object store"):
-        return boto3.session.Session(botocore_session=_session()).client(
+        store = boto3.session.Session(botocore_session=_session()).client(
             "s3",
             endpoint_url=access.endpoint_url,
             region_name=access.region,
@@ -114,6 +117,11 @@ def connect(given: Any, settings: HttpSettings | None) -> Any:
                 **options,
             ),
         )
+    if access.endpoint_url is not None and not options["proxies"]:
+        from cableway.blocs.s3.vetted import vet_connections
+
+        vet_connections(store, _address_guard(settings))
+    return store
 
 
 @contextmanager
@@ -131,6 +139,9 @@ def faults(place: str) -> Generator[None]:
 def _said(error: Exception, place: str) -> Exception | None:
     if not type(error).__module__.startswith(("botocore", "boto3", "urllib3")):
         return None
+    inner: Any = getattr(error, "kwargs", {}).get("error")
+    if isinstance(inner, AddressRefusedError):
+        return AddressRefusedError(inner.message, place=place, reason="address")
     kind = type(error).__name__
     response: Any = getattr(error, "response", None)
     if response is None:
@@ -153,16 +164,39 @@ def _without_answer(kind: str, place: str) -> Exception:
 
 
 def _vet(url: str, settings: HttpSettings | None) -> None:
-    from cableway.blocs.http.addresses import AddressGuard, parsed, place_of
-    from cableway.blocs.http.backend import resolve
+    """Judge the endpoint before anything is asked of it. Through a proxy a name is the proxy's to resolve."""
+    from cableway.blocs.http.addresses import parsed, place_of
+    from cableway.blocs.http.backend import looked_up
 
     target = parsed(url)
+    if _proxies(settings) and not _is_address(target.host):
+        return
     port = target.port or (443 if target.scheme == "https" else 80)
     try:
-        found = asyncio.run(resolve(target.host, port))
+        found = looked_up(target.host, port)
     except OSError:
         raise UnavailableError(f"{target.host}: the object store's host has no address") from None
-    AddressGuard(settings.allow if settings is not None else ()).vet(target.host, found, place_of("GET", target))
+    _address_guard(settings).vet(target.host, found, place_of("GET", target))
+
+
+def _proxies(settings: HttpSettings | None) -> dict[str, str]:
+    """The proxy that the settings name. One that the environment names is not for what a definition may choose."""
+    proxy = settings.proxy if settings is not None else None
+    return {"http": proxy, "https": proxy} if proxy is not None else {}
+
+
+def _address_guard(settings: HttpSettings | None) -> AddressGuard:
+    from cableway.blocs.http.addresses import AddressGuard
+
+    return AddressGuard(settings.allow if settings is not None else ())
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _session() -> Any:
