@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -93,6 +93,7 @@ class Executor:
         self._set = _PREPARED if self._prepares else _LIMITS
         self._set_first = _PREPARED_FOR_ALL if self._prepares else _LIMITS
         self._is_told = False
+        self._cursors: dict[str, psycopg.Cursor[Row]] = {}
 
     def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
         """Send the statement *name*, after those that go *before* it, and return its rows."""
@@ -104,7 +105,7 @@ class Executor:
                         self.connection.execute(self._queries[step.name], step.parameters)
                     cursor = self.connection.execute(self._queries[name], parameters)
                 elif self._is_told and not before:
-                    cursor = self.connection.execute(self._queries[name], parameters)
+                    cursor = self._kept_cursor(name).execute(self._queries[name], parameters)
                 else:
                     with self.connection.pipeline():  # as one transaction
                         if not self._is_told:
@@ -133,6 +134,26 @@ class Executor:
         with self.connection.transaction():
             self.connection.execute(self._set, self._limits)
             yield
+
+    def _kept_cursor(self, name: str) -> psycopg.Cursor[Row]:
+        """A cursor of the statement's own: it remembers how parameters and columns are converted."""
+        found = self._cursors.get(name)
+        if found is None:
+            found = self._cursors[name] = self.connection.cursor(row_factory=_ByNames())
+        return found
+
+
+class _ByNames:
+    """Makes dicts of the rows of one statement, whose columns are always the same."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def __call__(self, cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
+        if not self._names:
+            self._names = [column.name for column in cursor.description or ()]
+        names = self._names
+        return lambda values: dict(zip(names, values, strict=True))
 
 
 class AsyncExecutor:

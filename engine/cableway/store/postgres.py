@@ -212,22 +212,23 @@ class PostgresRunStore:
             "run_id": run_id,
             "trace_id": trace_id,
             "external_id": None if external_id is None else storable_text(external_id),
-            "claim_id": os.urandom(16).hex(),
             "schema_number": SCHEMA_NUMBER,
         }
         place = (
             Step("lock_place", {"run_id": run_id}),
             Step("take_place", {"run_id": run_id, "schema_number": SCHEMA_NUMBER}),
         )
-        rows: list[Row] = []
-        if self._settings.prepare_threshold is not None:
-            # What is launched has a place, and whoever prepares claims often: a statement alone costs the least.
-            rows = self.session.rows("claim", **asked)
-        rows = rows or self.session.rows("claim", place, **asked)
-        if rows and rows[0]["attempt"] > 1:
+        late = (*place, Step("keep_late", {"run_id": run_id}))
+        # What is launched has a place, and whoever prepares claims often: a statement alone costs the least.
+        first = place if self._settings.prepare_threshold is None else ()
+        row = self._claimed(first, late=False, **asked) or self._claimed(late, late=True, **asked)
+        if row is not None and row["attempt"] > 1:
             # A claim that waited for the attempt before it has read the cursor before that one kept its last.
-            cursors = self.session.rows("cursor_of_run", run_id=run_id)
-            rows[0]["cursor"] = cursors[0]["cursor"] if cursors else None
+            row |= self.session.rows("claimed_again", run_id=run_id)[0]
+        return row
+
+    def _claimed(self, before: Sequence[Step], **asked: Any) -> Row | None:
+        rows = self.session.rows("claim", before, claim_id=os.urandom(16).hex(), **asked)
         return rows[0] if rows else None
 
     def _unclaimed(self, run_id: str) -> Held | Full | Ended:

@@ -93,7 +93,7 @@ def test_while_it_waits_for_another_attempt(stored: State, processes: Processes)
     query(
         stored.url,
         "UPDATE cableway.runs SET state = 'running', attempt = 1, lease_token = 1,"
-        " lease_expires_at = clock_timestamp() + interval '1 hour'",
+        " begun_at = now(), lease_expires_at = clock_timestamp() + interval '1 hour'",
     )
     process = processes.start(run_id, stored.url)
     assert process.stderr is not None

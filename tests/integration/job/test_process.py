@@ -89,7 +89,7 @@ def test_a_run_whose_attempt_died_is_taken_up_once_its_lease_has_run_out(stored:
     with psycopg.connect(stored.url, autocommit=True) as connection:
         connection.execute(
             "UPDATE cableway.runs SET state = 'running', attempt = 1, lease_token = 1, has_place = true,"
-            " lease_expires_at = clock_timestamp() + interval '1 second'"
+            " begun_at = now(), lease_expires_at = clock_timestamp() + interval '1 second'"
         )
     ended = stored.run(run_id)
     assert (ended.code, ended.last["state"], ended.last["attempt"]) == (0, "succeeded", 2)

@@ -42,7 +42,7 @@ def test_the_schema_appears_by_itself(database: str, schema: str) -> None:
     store = PostgresRunStore(settings)
     with closing(store), pytest.raises(UnknownRunError):
         store.claim("01a1ff6e-3845-7665-876d-4224aee43cbb")
-    assert {"runs", "attempts", "pipelines", "migrations"} <= tables(settings)
+    assert {"runs", "kept_attempts", "pipelines", "migrations"} <= tables(settings)
     with closing(Session(settings)) as session:
         store_version(session, pipeline())
     ensure(settings)

@@ -40,7 +40,7 @@ def runs(storage: DatabaseStorage, blocs: None, sql: psycopg.Connection[Any]) ->
         " has_place = false"
     )
     sql.execute("UPDATE pipeline_versions SET created_at = now() - interval '50 days'")
-    sql.execute("INSERT INTO attempts (run_id, attempt, state) SELECT run_id, 1, 'succeeded' FROM runs")
+    sql.execute("INSERT INTO kept_attempts (run_id, attempt, state) SELECT run_id, 1, 'succeeded' FROM runs")
     return ids
 
 

@@ -6,9 +6,12 @@ SELECT FROM {s}.pipelines WHERE name = (SELECT pipeline FROM {s}.runs WHERE run_
 FOR NO KEY UPDATE
 
 -- name: take_place
--- A place for a run that can be claimed now and has none, where others of its pipeline leave one.
-UPDATE {s}.runs AS r SET has_place = true
-WHERE r.run_id = %(run_id)s AND NOT r.has_place AND r.state IN ('queued', 'launching', 'interrupted', 'crashed')
+-- A place for a run that can be claimed now and has none, where others of its pipeline leave one. What ended and may go
+-- on waits again, as if it had not.
+UPDATE {s}.runs AS r
+SET has_place = true, state = CASE WHEN r.ended_at IS NULL THEN r.state ELSE 'queued' END, ended_at = NULL
+WHERE r.run_id = %(run_id)s AND (NOT r.has_place OR r.ended_at IS NOT NULL)
+  AND r.state IN ('queued', 'launching', 'interrupted', 'crashed')
   AND (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
   AND (r.overlap = 'allow' OR (
            SELECT count(*) FROM {s}.runs AS o
@@ -19,64 +22,57 @@ WHERE r.run_id = %(run_id)s AND NOT r.has_place AND r.state IN ('queued', 'launc
        WHERE o.line = r.line AND o.ended_at IS NULL AND o.run_id <> r.run_id AND o.part IS NULL
          AND o.state IN ('running', 'cancelling') AND o.lease_expires_at > clock_timestamp()))
 
--- name: claim
--- The lease of a run that has a place, if it is free or has run out, with all that the job needs. Nothing is taken from
--- a schema of another version, nor where another run holds the line. Who comes second waits for the row, and judges
--- it as the first one left it. Asked again because the answer was lost, it finds what it took.
-WITH taken AS (
-    UPDATE {s}.runs AS r
-    SET state = CASE WHEN r.state = 'cancelling' THEN 'cancelling' ELSE 'running' END,
-        attempt = r.attempt + 1,
-        lease_token = nextval({tokens}),
-        lease_expires_at = clock_timestamp() + r.lease_ttl_s * interval '1 second',
-        claim_id = %(claim_id)s,
-        trace_id = coalesce(%(trace_id)s, r.trace_id),
-        started_at = coalesce(r.started_at, clock_timestamp()),
-        ended_at = NULL, exit_code = NULL, error = NULL, not_before = NULL,
-        launching_since = NULL, launch_failures = 0, failing_since = NULL
-    WHERE r.run_id = %(run_id)s AND r.has_place
-      AND (r.state IN ('queued', 'launching', 'interrupted', 'crashed')
-           OR r.state IN ('running', 'cancelling')
-              AND (r.lease_expires_at IS NULL OR r.lease_expires_at <= clock_timestamp()))
-      AND (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
-      AND (r.part IS NOT NULL OR NOT EXISTS (
-           SELECT FROM {s}.runs AS o
-           WHERE o.line = r.line AND o.ended_at IS NULL AND o.run_id <> r.run_id AND o.part IS NULL
-             AND o.state IN ('running', 'cancelling') AND o.lease_expires_at > clock_timestamp()))
-    RETURNING *
-), overtaken AS (
-    UPDATE {s}.attempts AS a
-    SET state = 'crashed', reason = 'its lease ran out', ended_at = clock_timestamp()
-    FROM taken AS t WHERE a.run_id = %(run_id)s AND a.attempt = t.attempt - 1 AND a.state = 'running'
-), begun AS (
-    INSERT INTO {s}.attempts AS a (run_id, attempt, state, lease_token, external_id, trace_id, started_at)
-    SELECT run_id, attempt, 'running', lease_token, %(external_id)s, %(trace_id)s, clock_timestamp() FROM taken
-    ON CONFLICT (run_id, attempt) DO UPDATE
-    SET state = excluded.state, lease_token = excluded.lease_token, trace_id = excluded.trace_id,
-        started_at = excluded.started_at, external_id = coalesce(a.external_id, excluded.external_id), ended_at = NULL,
-        reason = NULL
+-- name: keep_late
+-- An attempt whose lease has run out is kept as crashed, since a claim may take its place now.
+WITH late AS (
+    SELECT * FROM {s}.runs WHERE run_id = %(run_id)s AND has_place AND lease_expires_at <= clock_timestamp() FOR UPDATE
 )
-SELECT r.attempt, r.lease_token, r.lease_ttl_s, r.state, r.pipeline, r.version, r.parameters, r.line::text AS line,
-       r.key, r.part, r.parts, r.scheduler_name, r.trigger_name, r.traceparent, r.tracestate, r.trace_id,
-       r.replay_of::text AS replay_of, r.replay_stage, r.replay_whole,
-       extract(epoch FROM r.started_at + r.timeout_s * interval '1 second' - clock_timestamp())::float8 AS time_left_s,
-       to_char(r.scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS scheduled_at,
-       v.document, v.document_format, v.content_hash, c.position AS cursor
-FROM (
-    SELECT * FROM taken
-    UNION ALL
-    SELECT * FROM {s}.runs
-    WHERE run_id = %(run_id)s AND claim_id = %(claim_id)s AND state IN ('running', 'cancelling')
-) AS r
-LEFT JOIN LATERAL (
-    SELECT document, document_format, content_hash FROM {s}.pipeline_versions
-    WHERE pipeline = r.pipeline AND version = r.version LIMIT 1
-) AS v ON true
-LEFT JOIN LATERAL (SELECT position FROM {s}.cursors WHERE line = r.line LIMIT 1) AS c ON true
+INSERT INTO {s}.kept_attempts AS a (run_id, attempt, state, lease_token, external_id, reason, trace_id, created_at,
+                                    started_at, ended_at)
+SELECT run_id, attempt, 'crashed', lease_token, external_id, 'its lease ran out', trace_id, begun_at, begun_at,
+       clock_timestamp()
+FROM late
+ON CONFLICT (run_id, attempt) DO UPDATE
+SET state = excluded.state, lease_token = excluded.lease_token, reason = excluded.reason, trace_id = excluded.trace_id,
+    external_id = coalesce(a.external_id, excluded.external_id), started_at = excluded.started_at,
+    ended_at = excluded.ended_at
 
--- name: cursor_of_run
--- The cursor of a run's line, as its last holder left it.
-SELECT c.position AS cursor FROM {s}.runs AS r JOIN {s}.cursors AS c ON c.line = r.line WHERE r.run_id = %(run_id)s
+-- name: claim
+-- The lease of a run that has a place, if it is free, with all that the job needs; one that has run out is taken as well
+-- where it was kept before. Nothing is taken from a schema of another version, nor where another run holds the line.
+-- Who comes second waits for the row, and judges it as the first one left it. Asked again because the answer was lost,
+-- it finds what it took.
+UPDATE {s}.runs AS r
+SET state = CASE WHEN r.state = 'cancelling' THEN 'cancelling' ELSE 'running' END,
+    attempt = CASE WHEN r.claim_id = %(claim_id)s THEN r.attempt ELSE r.attempt + 1 END,
+    tries = CASE WHEN r.claim_id = %(claim_id)s THEN r.tries ELSE r.tries + 1 END,
+    lease_token = CASE WHEN r.claim_id = %(claim_id)s THEN r.lease_token ELSE nextval({tokens}) END,
+    lease_expires_at = clock_timestamp() + r.lease_ttl_s * interval '1 second',
+    claim_id = %(claim_id)s, external_id = %(external_id)s, trace_id = coalesce(%(trace_id)s, r.trace_id),
+    begun_at = clock_timestamp(), started_at = coalesce(r.started_at, clock_timestamp()),
+    exit_code = NULL, error = NULL, not_before = NULL, launching_since = NULL, launch_failures = 0, failing_since = NULL
+FROM {s}.pipeline_versions AS v
+WHERE r.run_id = %(run_id)s AND v.pipeline = r.pipeline AND v.version = r.version AND r.has_place
+  AND CASE WHEN r.lease_expires_at IS NULL THEN r.state IN ('queued', 'launching', 'cancelling')
+           ELSE r.claim_id = %(claim_id)s OR %(late)s AND r.lease_expires_at <= clock_timestamp() END
+  AND (SELECT max(number) FROM {s}.migrations) = %(schema_number)s
+  AND (r.part IS NOT NULL OR NOT EXISTS (
+       SELECT FROM {s}.runs AS o
+       WHERE o.line = r.line AND o.ended_at IS NULL AND o.run_id <> r.run_id AND o.part IS NULL
+         AND o.state IN ('running', 'cancelling') AND o.lease_expires_at > clock_timestamp()))
+RETURNING r.attempt, r.lease_token, r.lease_ttl_s, r.state, r.pipeline, r.version, r.parameters, r.line::text AS line,
+          r.key, r.part, r.parts, r.scheduler_name, r.trigger_name, r.traceparent, r.tracestate, r.trace_id,
+          r.replay_of::text AS replay_of, r.replay_stage, r.replay_whole, r.timeout_s AS time_left_s,
+          to_char(r.scheduled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS scheduled_at,
+          v.document, v.document_format, v.content_hash,
+          (SELECT c.position FROM {s}.cursors AS c WHERE c.line = r.line) AS cursor
+
+-- name: claimed_again
+-- What is not the same for an attempt that is not the first: the cursor of its line, as its last holder left it, and the
+-- time that is left.
+SELECT c.position AS cursor,
+       extract(epoch FROM r.started_at + r.timeout_s * interval '1 second' - clock_timestamp())::float8 AS time_left_s
+FROM {s}.runs AS r LEFT JOIN {s}.cursors AS c ON c.line = r.line WHERE r.run_id = %(run_id)s
 
 -- name: unclaimed
 -- Why a run's lease cannot be had.
@@ -162,7 +158,7 @@ WITH freed AS (
     WHERE run_id = %(run_id)s AND state = 'launching'
     RETURNING run_id, attempt
 )
-UPDATE {s}.attempts AS a SET state = 'failed', reason = 'others had all places', ended_at = clock_timestamp()
+UPDATE {s}.kept_attempts AS a SET state = 'failed', reason = 'others had all places', ended_at = clock_timestamp()
 FROM freed WHERE a.run_id = freed.run_id AND a.attempt = freed.attempt AND a.state = 'launching'
 
 -- name: finish
@@ -172,33 +168,35 @@ FROM freed WHERE a.run_id = freed.run_id AND a.attempt = freed.attempt AND a.sta
 WITH asked AS (
     SELECT * FROM {s}.runs WHERE run_id = %(run_id)s FOR UPDATE
 ), held AS (
-    SELECT a.run_id, a.attempt, a.part, a.pipeline, a.overlap_key, t.tries,
+    SELECT a.*,
            CASE WHEN a.state = 'cancelling' AND %(state)s IN ('interrupted', 'crashed') THEN 'cancelled'
-                WHEN a.state = 'running' AND %(may_pass)s AND t.tries < a.max_attempts
+                WHEN a.state = 'running' AND %(may_pass)s AND a.tries < a.max_attempts
                      AND (a.timeout_s IS NULL
                           OR clock_timestamp() < a.started_at + a.timeout_s * interval '1 second') THEN 'queued'
                 ELSE %(state)s END AS next_state,
-           least(a.backoff_max_s, a.backoff_initial_s * a.backoff_factor ^ least(t.tries - 1, 64))
+           least(a.backoff_max_s, a.backoff_initial_s * a.backoff_factor ^ least(a.tries - 1, 64))
                * (0.5 + random() / 2) * interval '1 second' AS pause
-    FROM asked AS a
-    CROSS JOIN LATERAL (
-        SELECT count(*)::integer AS tries FROM {s}.attempts AS t
-        WHERE t.run_id = a.run_id AND t.started_at IS NOT NULL) AS t
-    WHERE a.lease_token = %(token)s AND a.state IN ('running', 'cancelling')
+    FROM asked AS a WHERE a.lease_token = %(token)s AND a.state IN ('running', 'cancelling')
 ), ended AS (
     UPDATE {s}.runs AS r
     SET state = held.next_state, exit_code = %(exit_code)s, counts = %(counts)s::jsonb, rows_in = %(rows_in)s,
         rows_out = %(rows_out)s, spans_dropped = %(spans_dropped)s, outputs = %(outputs)s::jsonb,
         error = %(problem)s::jsonb, trace_id = coalesce(%(trace_id)s, r.trace_id),
-        lease_expires_at = NULL, has_place = held.next_state = 'queued' OR r.overlap = 'allow',
+        lease_expires_at = NULL, claim_id = NULL, has_place = held.next_state = 'queued' OR r.overlap = 'allow',
         not_before = CASE WHEN held.next_state = 'queued' THEN clock_timestamp() + held.pause END,
         ended_at = CASE WHEN held.next_state <> 'queued' THEN clock_timestamp() END
     FROM held WHERE r.run_id = held.run_id
 ), attempted AS (
-    UPDATE {s}.attempts AS a
-    SET state = %(state)s, exit_code = %(exit_code)s, reason = %(problem)s::jsonb ->> 'detail',
-        trace_id = coalesce(%(trace_id)s, a.trace_id), ended_at = clock_timestamp(), profile = %(profile)s::jsonb
-    FROM held WHERE a.run_id = held.run_id AND a.attempt = held.attempt
+    INSERT INTO {s}.kept_attempts AS a (run_id, attempt, state, lease_token, external_id, exit_code, reason, trace_id,
+                                        created_at, started_at, ended_at, profile)
+    SELECT run_id, attempt, %(state)s, lease_token, external_id, %(exit_code)s, %(problem)s::jsonb ->> 'detail',
+           coalesce(%(trace_id)s, trace_id), begun_at, begun_at, clock_timestamp(), %(profile)s::jsonb
+    FROM held
+    ON CONFLICT (run_id, attempt) DO UPDATE
+    SET state = excluded.state, lease_token = excluded.lease_token, exit_code = excluded.exit_code,
+        reason = excluded.reason, trace_id = excluded.trace_id, started_at = excluded.started_at,
+        external_id = coalesce(a.external_id, excluded.external_id), ended_at = excluded.ended_at,
+        profile = excluded.profile
 ), staged AS (
     INSERT INTO {s}.run_stages (run_id, attempt, position, stage, bloc, lane, items, rows, failed, skipped, retries,
                                 work_s, wait_s, blocked_s, workers)
@@ -217,5 +215,5 @@ WITH asked AS (
 )
 SELECT true AS held, part IS NOT NULL AS is_part, (SELECT count(*) FROM told) AS told FROM held
 UNION ALL
-SELECT true, a.part IS NOT NULL, 0 FROM asked AS a JOIN {s}.attempts AS t ON t.run_id = a.run_id AND t.attempt = a.attempt
+SELECT true, a.part IS NOT NULL, 0 FROM asked AS a JOIN {s}.kept_attempts AS t ON t.run_id = a.run_id AND t.attempt = a.attempt
 WHERE a.lease_token = %(token)s AND t.lease_token = %(token)s AND t.state = %(state)s

@@ -94,8 +94,7 @@ WITH asked AS (
     SET state = 'queued', ended_at = NULL, exit_code = NULL, error = NULL, started_at = NULL, not_before = NULL,
         has_place = r.overlap = 'allow', launch_failures = 0, failing_since = NULL, launching_since = NULL,
         cancel_asked_at = NULL, cancelled_by = NULL,
-        max_attempts = 1 + (SELECT count(*) FROM {s}.attempts AS t
-                            WHERE t.run_id = r.run_id AND t.started_at IS NOT NULL)
+        max_attempts = 1 + r.tries
     FROM asked AS a
     WHERE r.run_id = a.run_id AND a.parts IS NULL
       AND a.state IN ('failed', 'interrupted', 'crashed', 'cancelled', 'timed_out')

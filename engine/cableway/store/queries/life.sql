@@ -3,12 +3,13 @@
 -- name: cancel_run
 -- Whoever works on the run is told; a run that nobody works on has ended with this. So do its parts.
 WITH asked AS (
-    SELECT run_id, state, attempt, (lease_expires_at > clock_timestamp()) IS TRUE AS held
+    SELECT *, (lease_expires_at > clock_timestamp()) IS TRUE AS held
     FROM {s}.runs WHERE run_id = %(run_id)s OR parent_run_id = %(run_id)s ORDER BY run_id FOR UPDATE
 ), changed AS (
     UPDATE {s}.runs AS r
     SET state = CASE WHEN a.held THEN 'cancelling' ELSE 'cancelled' END,
         lease_expires_at = CASE WHEN a.held THEN r.lease_expires_at END,
+        claim_id = CASE WHEN a.held THEN r.claim_id END,
         has_place = a.held OR r.overlap = 'allow',
         ended_at = CASE WHEN a.held THEN r.ended_at ELSE clock_timestamp() END,
         exit_code = CASE WHEN a.held THEN r.exit_code ELSE %(exit_code)s END,
@@ -18,13 +19,22 @@ WITH asked AS (
     FROM asked AS a
     WHERE r.run_id = a.run_id
       AND a.state IN ('queued', 'launching', 'running', 'cancelling', 'interrupted', 'crashed')
-    RETURNING r.run_id, r.state, a.attempt, a.state AS state_before
-), attempted AS (
-    UPDATE {s}.attempts AS t
-    SET state = CASE WHEN t.state = 'launching' THEN 'cancelled' ELSE 'crashed' END, ended_at = clock_timestamp(),
-        reason = CASE WHEN t.state = 'launching' THEN 'cancelled before it began' ELSE 'its lease ran out' END
-    FROM changed AS c
-    WHERE c.state = 'cancelled' AND t.run_id = c.run_id AND t.state IN ('launching', 'running')
+    RETURNING r.run_id, r.state
+), late AS (
+    INSERT INTO {s}.kept_attempts AS a (run_id, attempt, state, lease_token, external_id, reason, trace_id, created_at,
+                                        started_at, ended_at)
+    SELECT run_id, attempt, 'crashed', lease_token, external_id, 'its lease ran out', trace_id, begun_at, begun_at,
+           clock_timestamp()
+    FROM asked WHERE NOT held AND lease_expires_at IS NOT NULL
+    ON CONFLICT (run_id, attempt) DO UPDATE
+    SET state = excluded.state, lease_token = excluded.lease_token, reason = excluded.reason,
+        trace_id = excluded.trace_id, external_id = coalesce(a.external_id, excluded.external_id),
+        started_at = excluded.started_at, ended_at = excluded.ended_at
+), unlaunched AS (
+    UPDATE {s}.kept_attempts AS t
+    SET state = 'cancelled', ended_at = clock_timestamp(), reason = 'cancelled before it began'
+    FROM changed AS c JOIN asked AS a ON a.run_id = c.run_id
+    WHERE c.state = 'cancelled' AND a.lease_expires_at IS NULL AND t.run_id = c.run_id AND t.state = 'launching'
 ), told AS (
     SELECT count(CASE WHEN state = 'cancelling' THEN pg_notify('cableway_cancel', {schema} || '.' || run_id)
                       ELSE pg_notify('cableway_launch', {schema}) END) AS times
@@ -45,7 +55,7 @@ LISTEN cableway_launch
 -- name: launches_under_way
 -- Containers that were asked for and have not begun yet.
 SELECT r.run_id::text AS run_id, a.attempt, a.external_id
-FROM {s}.runs AS r JOIN {s}.attempts AS a ON a.run_id = r.run_id AND a.attempt = r.attempt + 1
+FROM {s}.runs AS r JOIN {s}.kept_attempts AS a ON a.run_id = r.run_id AND a.attempt = r.attempt + 1
 WHERE r.ended_at IS NULL AND r.has_place AND r.state = 'launching' AND a.state = 'launching'
   AND a.external_id IS NOT NULL
   AND r.launching_since <= clock_timestamp() - %(age_s)s * interval '1 second'
@@ -82,31 +92,28 @@ WITH dead AS (
           ELSE false END
     ORDER BY r.run_id FOR UPDATE OF r SKIP LOCKED
 ), judged AS (
-    SELECT g.*, t.tries,
+    SELECT g.*,
            CASE WHEN g.state = 'cancelling' THEN 'cancelled'
                 WHEN g.is_late THEN 'timed_out'
-                WHEN g.state = 'running' AND t.tries < g.max_attempts THEN 'queued'
+                WHEN g.state = 'running' AND g.tries < g.max_attempts THEN 'queued'
                 WHEN g.state = 'running' THEN 'crashed'
                 WHEN g.is_hopeless OR g.dead_code IN (2, 77, 78) THEN 'failed'
                 WHEN g.state = 'launching' THEN 'queued'
                 ELSE 'failed' END AS next_state,
            CASE WHEN g.state = 'launching'
                 THEN least(%(launch_pause_s)s::float8, power(2, least(g.launch_failures, 32)))
-                ELSE least(g.backoff_max_s, g.backoff_initial_s * g.backoff_factor ^ least(t.tries - 1, 64)) END
+                ELSE least(g.backoff_max_s, g.backoff_initial_s * g.backoff_factor ^ least(g.tries - 1, 64)) END
                * (0.5 + random() / 2) * interval '1 second' AS pause,
            CASE WHEN g.state IN ('running', 'cancelling') THEN 'its lease ran out'
                 WHEN g.state = 'launching' THEN 'the container did not begin: '
                      || coalesce(g.dead_reason, 'not within ' || %(start_s)s || ' s')
                 END AS reason
     FROM gone AS g
-    CROSS JOIN LATERAL (
-        SELECT count(*)::integer AS tries FROM {s}.attempts AS t
-        WHERE t.run_id = g.run_id AND t.started_at IS NOT NULL) AS t
 ), changed AS (
     UPDATE {s}.runs AS r
     SET state = j.next_state,
         attempt = r.attempt + (r.state = 'launching')::integer,
-        lease_expires_at = NULL, launching_since = NULL,
+        lease_expires_at = NULL, claim_id = NULL, launching_since = NULL,
         has_place = j.next_state = 'queued' AND j.tries > 0 OR r.overlap = 'allow',
         launch_failures = r.launch_failures + (r.state = 'launching')::integer,
         failing_since = CASE WHEN r.state = 'launching' THEN coalesce(r.failing_since, r.launching_since)
@@ -125,18 +132,30 @@ WITH dead AS (
                              WHEN 'cancelled' THEN 'the run was cancelled; the attempt at it gave no answer' END,
                         j.reason, r.error ->> 'detail', 'it could not be launched'))) END
     FROM judged AS j WHERE r.run_id = j.run_id
-), attempted AS (
-    UPDATE {s}.attempts AS a
-    SET state = CASE WHEN a.state = 'launching' THEN 'failed' ELSE 'crashed' END,
-        reason = coalesce(j.reason, a.reason), exit_code = coalesce(j.dead_code, a.exit_code),
+), late AS (
+    INSERT INTO {s}.kept_attempts AS a (run_id, attempt, state, lease_token, external_id, reason, trace_id, created_at,
+                                        started_at, ended_at)
+    SELECT run_id, attempt, 'crashed', lease_token, external_id, 'its lease ran out', trace_id, begun_at, begun_at,
+           clock_timestamp()
+    FROM judged WHERE lease_expires_at IS NOT NULL
+    ON CONFLICT (run_id, attempt) DO UPDATE
+    SET state = excluded.state, lease_token = excluded.lease_token, reason = excluded.reason,
+        trace_id = excluded.trace_id, external_id = coalesce(a.external_id, excluded.external_id),
+        started_at = excluded.started_at, ended_at = excluded.ended_at
+    RETURNING a.run_id, a.attempt, a.external_id
+), unlaunched AS (
+    UPDATE {s}.kept_attempts AS a
+    SET state = 'failed', reason = coalesce(j.reason, a.reason), exit_code = coalesce(j.dead_code, a.exit_code),
         ended_at = clock_timestamp()
-    FROM judged AS j WHERE a.run_id = j.run_id AND a.state IN ('launching', 'running')
-    RETURNING a.run_id, a.attempt, a.external_id, a.state
+    FROM judged AS j WHERE a.run_id = j.run_id AND j.lease_expires_at IS NULL AND a.state = 'launching'
+    RETURNING a.run_id, a.attempt, NULL AS external_id
+), attempted AS (
+    SELECT * FROM late UNION ALL SELECT * FROM unlaunched
 ), told AS (
     SELECT count(pg_notify('cableway_launch', {schema})) AS times FROM judged WHERE next_state <> 'queued'
 )
 SELECT j.run_id::text AS run_id, j.state AS state_before, j.next_state AS state, a.attempt, told.times,
-       CASE WHEN a.state = 'crashed' THEN a.external_id END AS external_id
+       a.external_id
 FROM judged AS j LEFT JOIN attempted AS a ON a.run_id = j.run_id CROSS JOIN told
 
 -- name: end_lease
@@ -151,25 +170,28 @@ RETURNING a.attempt
 
 -- name: note_end
 -- What the platform says of an attempt that vanished.
-UPDATE {s}.attempts SET exit_code = %(exit_code)s, reason = %(reason)s
+UPDATE {s}.kept_attempts SET exit_code = %(exit_code)s, reason = %(reason)s
 WHERE run_id = %(run_id)s AND attempt = %(attempt)s AND state = 'crashed' AND exit_code IS NULL
 
 -- name: take_stops
 -- Containers whose platform must end them, each once: their run was cancelled and they go on, or are still starting.
-WITH due AS (
-    SELECT a.run_id, a.attempt, r.grace_s
-    FROM {s}.runs AS r JOIN {s}.attempts AS a ON a.run_id = r.run_id AND a.attempt = r.attempt
-    WHERE r.ended_at IS NULL AND r.has_place AND r.state = 'cancelling' AND a.state = 'running'
+WITH unheard AS (
+    INSERT INTO {s}.kept_attempts AS a (run_id, attempt, state, external_id, created_at, started_at, stop_asked_at)
+    SELECT r.run_id, r.attempt, 'running', t.external_id, t.created_at, r.begun_at, clock_timestamp()
+    FROM {s}.runs AS r JOIN {s}.attempts AS t ON t.run_id = r.run_id AND t.attempt = r.attempt
+    WHERE r.ended_at IS NULL AND r.has_place AND r.state = 'cancelling' AND r.lease_expires_at IS NOT NULL
       AND r.cancel_asked_at <= clock_timestamp() - (r.grace_s + %(patience_s)s) * interval '1 second'
-    UNION ALL
-    SELECT a.run_id, a.attempt, r.grace_s
-    FROM {s}.attempts AS a JOIN {s}.runs AS r ON r.run_id = a.run_id
-    WHERE a.state = 'cancelled' AND a.started_at IS NULL AND a.stop_asked_at IS NULL
+      AND t.external_id IS NOT NULL AND t.stop_asked_at IS NULL
+    ON CONFLICT (run_id, attempt) DO UPDATE SET stop_asked_at = excluded.stop_asked_at
+    WHERE a.stop_asked_at IS NULL
+    RETURNING a.run_id, a.external_id
+), unlaunched AS (
+    UPDATE {s}.kept_attempts SET stop_asked_at = clock_timestamp()
+    WHERE state = 'cancelled' AND started_at IS NULL AND stop_asked_at IS NULL AND external_id IS NOT NULL
+    RETURNING run_id, external_id
 )
-UPDATE {s}.attempts AS a SET stop_asked_at = clock_timestamp()
-FROM due
-WHERE a.run_id = due.run_id AND a.attempt = due.attempt AND a.external_id IS NOT NULL AND a.stop_asked_at IS NULL
-RETURNING a.run_id::text AS run_id, a.external_id, due.grace_s
+SELECT t.run_id::text AS run_id, t.external_id, r.grace_s
+FROM (SELECT * FROM unheard UNION ALL SELECT * FROM unlaunched) AS t JOIN {s}.runs AS r ON r.run_id = t.run_id
 
 -- name: lock_launches
 -- Who chooses the runs to be launched comes one after the other.
@@ -226,7 +248,7 @@ WITH RECURSIVE groups AS (
     FROM chosen WHERE r.run_id = chosen.run_id
     RETURNING r.run_id, r.attempt + 1 AS attempt
 ), begun AS (
-    INSERT INTO {s}.attempts (run_id, attempt, state)
+    INSERT INTO {s}.kept_attempts (run_id, attempt, state)
     SELECT run_id, attempt, 'launching' FROM taken
     ON CONFLICT (run_id, attempt) DO NOTHING
 )
@@ -234,7 +256,7 @@ SELECT run_id::text AS run_id, attempt FROM taken ORDER BY run_id
 
 -- name: launched
 -- A container was started for this attempt, whether it has begun to work meanwhile or not.
-UPDATE {s}.attempts SET external_id = %(external_id)s WHERE run_id = %(run_id)s AND attempt = %(attempt)s
+UPDATE {s}.kept_attempts SET external_id = %(external_id)s WHERE run_id = %(run_id)s AND attempt = %(attempt)s
 
 -- name: not_launched
 -- A launch failed. It is made again under the same name, for it may have been heard all the same; where that cannot
@@ -256,7 +278,7 @@ WITH asked AS (
     FROM asked AS a WHERE r.run_id = a.run_id
     RETURNING r.run_id, r.state
 ), attempted AS (
-    UPDATE {s}.attempts AS t
+    UPDATE {s}.kept_attempts AS t
     SET reason = %(problem)s::jsonb ->> 'detail', state = CASE WHEN c.state = 'failed' THEN 'failed' ELSE t.state END,
         ended_at = CASE WHEN c.state = 'failed' THEN clock_timestamp() END
     FROM changed AS c WHERE t.run_id = c.run_id AND t.attempt = %(attempt)s AND t.state = 'launching'

@@ -5,12 +5,20 @@ ALTER TABLE pipeline_versions
     ADD COLUMN run_parameters json GENERATED ALWAYS AS (document -> 'parameters') STORED,
     ADD COLUMN run_settings   json GENERATED ALWAYS AS (document -> 'settings') STORED;
 
+-- Postgres reads each check of a table anew for every statement that changes a row of it, and those of a domain once.
+CREATE DOMAIN run_state AS text CONSTRAINT known_state CHECK (VALUE IN (
+    'queued', 'launching', 'running', 'succeeded', 'completed_with_errors', 'failed',
+    'cancelling', 'cancelled', 'timed_out', 'interrupted', 'crashed'
+));
+CREATE DOMAIN overlap_policy AS text CHECK (VALUE IN ('skip', 'queue_one', 'queue_all', 'replace', 'allow'));
+CREATE DOMAIN at_least_one AS integer CHECK (VALUE >= 1);
+CREATE DOMAIN some_seconds AS double precision CHECK (VALUE > 0);
+
 ALTER TABLE runs
-    ADD COLUMN overlap           text NOT NULL DEFAULT 'queue_all'
-        CHECK (overlap IN ('skip', 'queue_one', 'queue_all', 'replace', 'allow')),
+    ADD COLUMN overlap           overlap_policy NOT NULL DEFAULT 'queue_all',
     ADD COLUMN overlap_key       text NOT NULL DEFAULT '',
-    ADD COLUMN concurrency       integer NOT NULL DEFAULT 1 CHECK (concurrency >= 1),
-    ADD COLUMN max_attempts      integer NOT NULL DEFAULT 1 CHECK (max_attempts >= 1),
+    ADD COLUMN concurrency       at_least_one NOT NULL DEFAULT 1,
+    ADD COLUMN max_attempts      at_least_one NOT NULL DEFAULT 1,
     ADD COLUMN backoff_initial_s double precision NOT NULL DEFAULT 10,
     ADD COLUMN backoff_factor    double precision NOT NULL DEFAULT 2,
     ADD COLUMN backoff_max_s     double precision NOT NULL DEFAULT 600,
@@ -22,7 +30,10 @@ ALTER TABLE runs
     ADD COLUMN launch_failures   integer NOT NULL DEFAULT 0,
     ADD COLUMN failing_since     timestamptz,
     ADD COLUMN cancelled_by      text,
-    ADD COLUMN cancel_asked_at   timestamptz;
+    ADD COLUMN cancel_asked_at   timestamptz,
+    ADD COLUMN tries             integer NOT NULL DEFAULT 0,
+    ADD COLUMN begun_at          timestamptz,
+    ADD COLUMN external_id       text;
 COMMENT ON COLUMN runs.overlap IS 'the policy it was recorded under; under allow it counts with no others';
 COMMENT ON COLUMN runs.overlap_key IS 'runs of a pipeline for which it differs do not count together';
 COMMENT ON COLUMN runs.concurrency IS 'runs of its pipeline and key that may be at work when it begins, itself included';
@@ -30,10 +41,33 @@ COMMENT ON COLUMN runs.has_place IS 'from its launch to its end, also while it w
 COMMENT ON COLUMN runs.not_before IS 'it is not launched before this instant';
 COMMENT ON COLUMN runs.failing_since IS 'since when no launch of it has succeeded';
 COMMENT ON COLUMN runs.cancelled_by IS 'who asked for its end, as far as they say';
+COMMENT ON COLUMN runs.tries IS 'attempts that began to work; attempt counts those too that never did';
+COMMENT ON COLUMN runs.begun_at IS 'when its last attempt began';
+COMMENT ON COLUMN runs.external_id IS 'what the platform calls the container of that attempt, as the container itself says';
+
+-- What is at work holds a lease, and stands in its run's row alone: a claim writes one row. Before that, while it is
+-- launched, and after it an attempt has a row of its own. The view `attempts` shows both.
+ALTER TABLE attempts RENAME TO kept_attempts;
+UPDATE runs AS r SET tries = a.tries, begun_at = a.begun_at
+FROM (SELECT run_id, count(started_at) AS tries, max(started_at) AS begun_at FROM kept_attempts GROUP BY run_id) AS a
+WHERE a.run_id = r.run_id;
+
+ALTER TABLE runs
+    DROP CONSTRAINT known_state, DROP CONSTRAINT running_has_a_lease, DROP CONSTRAINT ended_has_no_lease,
+    DROP CONSTRAINT part_of_parts, DROP CONSTRAINT runs_lease_ttl_s_check;
+DROP INDEX runs_open;
+ALTER TABLE runs
+    ALTER COLUMN state TYPE run_state, ALTER COLUMN lease_ttl_s TYPE some_seconds,
+    -- A run with parts is worked on by nobody.
+    ADD CONSTRAINT fits_its_state CHECK (
+        CASE WHEN lease_expires_at IS NOT NULL THEN state IN ('running', 'cancelling') AND ended_at IS NULL
+             WHEN ended_at IS NULL THEN state IN ('queued', 'launching', 'cancelling')
+                                        OR state = 'running' AND parts IS NOT NULL AND part IS NULL
+             ELSE true END
+        AND (part IS NULL) = (parent_run_id IS NULL));
 
 -- A run that goes from queued to running changes nothing that an index looks at, so that its row stays on its page and
 -- the indexes as they are: what is open has not ended, and nothing here asks for more.
-DROP INDEX runs_open;
 ALTER TABLE runs SET (fillfactor = 60);
 
 -- Of a pipeline and key in their order: those who have a place, and those who wait for one.
@@ -47,10 +81,10 @@ ALTER TABLE runs DROP CONSTRAINT runs_parent_run_id_part_key, DROP CONSTRAINT ru
 CREATE UNIQUE INDEX runs_by_part ON runs (parent_run_id, part) WHERE parent_run_id IS NOT NULL;
 CREATE UNIQUE INDEX runs_by_key ON runs (pipeline, key) WHERE key IS NOT NULL;
 
-ALTER TABLE attempts ADD COLUMN stop_asked_at timestamptz;
-CREATE INDEX attempts_to_stop ON attempts (run_id)
+ALTER TABLE kept_attempts ADD COLUMN stop_asked_at timestamptz;
+CREATE INDEX attempts_to_stop ON kept_attempts (run_id)
     WHERE state = 'cancelled' AND started_at IS NULL AND stop_asked_at IS NULL;
-COMMENT ON COLUMN attempts.stop_asked_at IS 'when the platform was asked to end its container';
+COMMENT ON COLUMN kept_attempts.stop_asked_at IS 'when the platform was asked to end its container';
 
 -- Limits that runs share, whatever pipelines they are of.
 CREATE TABLE limits (

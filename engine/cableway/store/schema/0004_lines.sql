@@ -7,11 +7,6 @@ COMMENT ON COLUMN cursors.position IS 'lap, plan, position, counts below it, and
 -- What the parts of a run load is planned once, by the first of them.
 ALTER TABLE runs ADD COLUMN shares jsonb;
 COMMENT ON COLUMN runs.shares IS 'of a run with parts: what each of them loads, in their order';
--- A run with parts is worked on by nobody.
-ALTER TABLE runs
-    DROP CONSTRAINT running_has_a_lease,
-    ADD CONSTRAINT running_has_a_lease CHECK (
-        state <> 'running' OR lease_expires_at IS NOT NULL OR (parts IS NOT NULL AND part IS NULL));
 CREATE INDEX runs_open_wholes ON runs (run_id) WHERE ended_at IS NULL AND parts IS NOT NULL AND part IS NULL;
 
 -- A run is put on a line while it is claimed; who holds one is found by it.
