@@ -134,7 +134,7 @@ def send(wish: Wish, *, json: bool) -> int:
         detail = told.get("answer", {})
         screen.say(f"{answer.status_code} {answer.reason_phrase}: {detail.get('run_id') or detail.get('detail') or ''}")
         if answer.status_code == UNAUTHENTICATED and wish.sign:
-            screen.say("the API's log says why; it looks the secret up in its own environment")
+            screen.say("the API looks the secret up in its own environment, and its log names one that it cannot find")
     return 0 if answer.is_success else 3
 
 

@@ -301,7 +301,7 @@ def test_a_webhook_is_sent_by_hand(
     assert main([*where, "--preset", auth, "--sign"]) == 0
     monkeypatch.setenv("WRONG", "whsec_d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmch")
     assert main([*where, "--sign", "--secret", "env:WRONG"]) == 3
-    assert "the API's log says why" in capsys.readouterr().err
+    assert "looks the secret up in its own environment" in capsys.readouterr().err
     assert main(["hooks", "send", "h", "--sign", "--url", "http://127.0.0.1:1"]) == 69
     assert count(api) == 3
 
