@@ -27,6 +27,7 @@ from cableway_handlers.api.asgi import Application
 from cableway_handlers.api.database import DatabaseDesk
 from cableway_handlers.api.hosts import check_listening, is_loopback
 from cableway_handlers.api.keys import count_keys
+from cableway_handlers.api.laggards import LOOK_EVERY_TICKS, Laggards
 from cableway_handlers.api.listening import OURS, Listener, hand_over, inherited, opened
 from cableway_handlers.api.resources.desk import PartState
 from cableway_handlers.cron.service import SchedulerService
@@ -146,6 +147,7 @@ class Server(uvicorn.Server):
         self._variables = variables
         self._on_listening = on_listening
         self._handing_over: asyncio.Task[None] | None = None
+        self._laggards = Laggards(lambda: self.server_state.connections)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -167,6 +169,12 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hand_over)
         self._on_listening(self._listener.address)
         self._listener.say_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to end; now and then, cut off who comes to no request."""
+        if counter % LOOK_EVERY_TICKS == 0:
+            self._laggards.look()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take nothing new, answer what is under way, then close."""

@@ -216,7 +216,7 @@ def test_a_cursor_goes_on_from_run_to_run_though_they_die(world: World, if_exist
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 @pytest.mark.promise("P17")
 @pytest.mark.fault("B4")
 @pytest.mark.parametrize("seed", range(100, 120))

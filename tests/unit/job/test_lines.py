@@ -120,7 +120,7 @@ def leaves_what_one_would(definition: PipelineDefinition, deaths: list[int], cou
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @settings(max_examples=3000, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(pipelines(), st.lists(st.integers(0, 14), max_size=4), st.integers(1, 9))
 def test_thousands_of_attempts_that_die_leave_what_one_would(

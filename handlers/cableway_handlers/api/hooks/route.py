@@ -62,7 +62,7 @@ class Limits:
     """What a caller may ask of the hook route."""
 
     body_bytes: int = 1024 * 1024
-    body_s: float = 30.0
+    body_s: float = 25.0
     """Seconds for the whole body to arrive."""
     database_s: float = 1.8
     """Seconds from the body's arrival to the commit, or the caller is told to come again."""
