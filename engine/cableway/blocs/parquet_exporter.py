@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _GROUP_BYTES = 16 * 1024 * 1024
+_LOOKED_AT_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +62,15 @@ class ParquetEncoder:
         self._file = file
         self._compression = compression
         self._rows = rows
+        self._schema: Any = None
         self._writer: Any = None
         self._held: list[Any] = []
 
     def write(self, table: Any) -> None:
         """Hold the rows until there are enough of them."""
-        if self._writer is None:
-            self._writer = library("pyarrow.parquet").ParquetWriter(
-                self._file, table.schema, compression=self._compression
-            )
-        self._held.append(same_columns(table, self._writer.schema, "parquet file"))
+        if self._schema is None:
+            self._schema = table.schema
+        self._held.append(same_columns(table, self._schema, "parquet file"))
         if (
             sum(held.num_rows for held in self._held) >= self._rows
             or sum(held.nbytes for held in self._held) >= _GROUP_BYTES
@@ -79,11 +79,10 @@ class ParquetEncoder:
 
     def finish(self) -> None:
         """Write the last rows and the footer; a file without an item has no columns."""
-        if self._writer is None:
+        if self._schema is None:
             self.write(library("pyarrow").table({}))
         self._flush()
-        writer: Any = self._writer
-        writer.close()
+        self._writer.close()
 
     def give_up(self) -> None:
         """Else the writer would write its footer as it goes, to a file that is closed."""
@@ -94,6 +93,34 @@ class ParquetEncoder:
         held, self._held = self._held, []
         if held:
             pa = library("pyarrow")
-            self._writer.write_table(pa.concat_tables(held), row_group_size=self._rows)
+            group = pa.concat_tables(held)
+            if self._writer is None:
+                self._writer = self._begun(group)
+            self._writer.write_table(group, row_group_size=self._rows)
+            del group
             held.clear()
             pa.default_memory_pool().release_unused()  # what encoding took would be kept for the next group
+
+    def _begun(self, group: Any) -> Any:
+        return library("pyarrow.parquet").ParquetWriter(
+            self._file, self._schema, compression=self._compression, use_dictionary=_repeating(group)
+        )
+
+
+def _repeating(group: Any) -> bool | list[str]:
+    """The columns whose values come again and again, by a look at the first rows; all where some are nested.
+
+    A dictionary of values that hardly ever repeat takes most of the time of writing, and gains nothing.
+    """
+    if any(library("pyarrow").types.is_nested(kind) for kind in group.schema.types):
+        return True
+    rows = group.slice(0, _LOOKED_AT_ROWS)
+    return [name for name, column in zip(rows.column_names, rows.columns, strict=True) if _repeats(column)]
+
+
+def _repeats(column: Any) -> bool:
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    try:
+        return 2 * int(pc.count_distinct(column, mode="all").as_py()) <= len(column)
+    except pa.ArrowNotImplementedError:
+        return not pa.types.is_null(column.type)  # of kinds as rare as that, Arrow's own default

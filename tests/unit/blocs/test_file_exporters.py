@@ -164,6 +164,34 @@ def test_configs_that_cannot_work_are_refused() -> None:
         opened("csv", "{output_dir}/x")
 
 
+def test_parquet_has_dictionaries_where_values_come_again(tmp_path: Path) -> None:
+    again = pa.array(["x", None] * 50)
+    table = pa.table(
+        {
+            "again": again,
+            "word": again.dictionary_encode(),
+            "ever new": pa.array([str(number) for number in range(100)]),
+            "nothing": pa.nulls(100),
+        }
+    )
+    nested = table.append_column("nested", pa.array([[1]] * 100))
+    for name, rows in (("flat", table), ("nested", nested)):
+        bloc = opened("parquet", name, root=tmp_path)
+        bloc.export(context(rows))
+        bloc.close(Ending.SUCCEEDED)
+        assert read(tmp_path / name) == rows.to_pylist()
+    assert [with_dictionaries(tmp_path / name) for name in ("flat", "nested")] == [
+        {"again", "word"},
+        {"again", "word", "ever new", "nothing", "nested.list.element"},
+    ]
+
+
+def with_dictionaries(path: Path) -> set[str]:
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    return {column.path_in_schema for column in columns if "RLE_DICTIONARY" in column.encodings}
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_an_item_that_does_not_fit_the_file_fails_alone(tmp_path: Path, kind: str) -> None:
     bloc = opened(kind, "x", root=tmp_path)
