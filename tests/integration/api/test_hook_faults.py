@@ -182,6 +182,20 @@ def test_an_unknown_hook_takes_as_long_as_a_wrong_signature(api: Api, monkeypatc
     assert lengths[0] == lengths[1] != []
 
 
+@pytest.mark.fault("E8")
+def test_nor_does_the_clock_tell_them_apart(api: Api) -> None:
+    """One after the other, so that whatever else the machine does befalls both alike."""
+    took: list[list[float]] = [[], []]
+    for _ in range(80):
+        for times, hook, secret in zip(took, ("orders", "nobody"), (b"x" * 24, b"x" * 24), strict=True):
+            request = webhook(api.url, hook=hook, secret=secret)
+            began = time.perf_counter()
+            assert api.send(request).status_code == 401
+            times.append(time.perf_counter() - began)
+    differences = [there - nowhere for there, nowhere in zip(*took, strict=True)]
+    assert abs(median(differences)) < 0.25 * median(took[0])
+
+
 @pytest.mark.fault("E9")
 @pytest.mark.fault("E22")
 @pytest.mark.parametrize(
