@@ -64,7 +64,6 @@ class Catalog:
         self._loaded: dict[str, type[Bloc]] = {}
         self._of_modules: dict[str, type[Bloc]] | None = None
         self._plugged: Mapping[str, tuple[EntryPoint, ...]] | None = None
-        self._adapters: dict[type, TypeAdapter[Any]] = {}
 
     def names(self) -> tuple[str, ...]:
         """Every type, sorted."""
@@ -137,14 +136,11 @@ class Catalog:
 
         from cableway.definitions.configs import adapter_of
 
-        config_type = bloc_type.Config
-        if config_type not in self._adapters:
-            try:
-                self._adapters[config_type] = adapter_of(config_type)
-            except (PydanticUserError, TypeError, NameError) as error:
-                where = f"{bloc_type.__module__}:{bloc_type.__qualname__}"
-                raise DefinitionError(f"bloc type {where}: its Config cannot be checked: {error}") from error
-        return self._adapters[config_type]
+        try:
+            return adapter_of(bloc_type.Config)
+        except (PydanticUserError, TypeError, NameError) as error:
+            where = f"{bloc_type.__module__}:{bloc_type.__qualname__}"
+            raise DefinitionError(f"bloc type {where}: its Config cannot be checked: {error}") from error
 
     def _validated(self, bloc_type: type[Bloc], name: str, config: Mapping[str, Any]) -> Any:
         from cableway.definitions.configs import config_faults

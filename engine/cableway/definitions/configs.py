@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from functools import lru_cache
 from threading import Lock
 from typing import Any, cast, get_args, get_type_hints
 
@@ -32,8 +33,9 @@ _SAID_OTHERWISE = {
 }
 
 
+@lru_cache(maxsize=1024)
 def adapter_of(config_type: type) -> TypeAdapter[Any]:
-    """What validates *config_type* and refuses unknown keys, in a dataclass and those inside it as well."""
+    """What validates *config_type* and refuses unknown keys, in a dataclass and those inside it as well; made once."""
     with _ONE_AT_A_TIME:
         for part in _dataclasses(config_type, set()):
             if "__pydantic_config__" not in part.__dict__:
