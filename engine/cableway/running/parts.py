@@ -45,8 +45,8 @@ def share_of(
     """What *part* loads. The part that asks first plans for all, and begins the *lap* of a cursor that is kept."""
     share = store.take_share(lease)
     if share is None:
-        planned = loader.shares(context, part.parts, {} if lap is None else lap.state)
-        share = store.take_share(lease, planned, None if lap is None else lap.mark())
+        state, cursor = ({}, None) if lap is None else lap.begin()
+        share = store.take_share(lease, loader.shares(context, part.parts, state), cursor)
     if share is None:
         raise DefinitionError(f"loader {loader.name!r} has planned less than {part.parts} shares")
     return share

@@ -53,14 +53,16 @@ def take_line(
         return run.line, _replayed_line(exactness, run) if run.replay.whole else None
     if loader is None or not (exactness.kept or loader.repeats(loader.config)):
         return run.line, None
-    taken = _taken(loader, store, lease, run, stop) if exactness.kept else None
+    line = Line.at(run.cursor, run.run_id, loader, kept=False)
     if run.part is not None:
-        line = Line.at(run.cursor, run.run_id, loader, kept=False)
-        line.whole = None if taken is None else WholeLap(store, lease, loader, taken)
+        if exactness.kept:
+            taken = None if line.begun else _taken(loader, store, lease, run, stop)
+            line.whole = WholeLap(store, lease, loader, taken)
         line.share = partial(share_of, loader, run.part, store, lease, line.whole)
         return run.line, line
-    if taken is None:
-        return run.line, Line.at(run.cursor, run.run_id, loader, kept=False)
+    if not exactness.kept:
+        return run.line, line
+    taken = _taken(loader, store, lease, run, stop)
     refuse_parts_of_another(taken, loader)
     return taken.line, Line.at(taken.cursor, run.run_id, loader, kept=True)
 

@@ -21,31 +21,36 @@ if TYPE_CHECKING:
 
 
 class WholeLap:
-    """The lap of a run in parts, as one of its parts sees it. *taken* is the line of the cursor.
+    """The lap of a run in parts, as one of its parts sees it. *taken*: the cursor's line; None: that is planned."""
 
-    Raise `SourceError` where another run has left the cursor in the middle.
-    """
-
-    def __init__(self, store: RunStore, lease: Lease, loader: LoaderBloc, taken: TakenLine) -> None:
+    def __init__(self, store: RunStore, lease: Lease, loader: LoaderBloc, taken: TakenLine | None) -> None:
         self._store = store
         self._lease = lease
         self._loader = loader
-        self._run_id = taken.run_id
+        self._taken = taken
+
+    def begin(self) -> tuple[JsonObject, JsonObject]:
+        """What the lap starts from, and what stands at the cursor while the parts are at work.
+
+        Raise `SourceError` where another run has left the cursor in the middle.
+        """
+        taken, loader = self._taken, self._loader
+        if taken is None:
+            raise AssertionError("who has a share asks for no plan")
         refuse_parts_of_another(taken, loader)
         cursor = taken.cursor
-        ours = cursor.get("run_id") == taken.run_id
-        if not ours and not cursor.get("complete") and cursor.get("plan") is not None:
+        whole: JsonObject = {"loader": loader.name, "run_id": taken.run_id, "parts_of": taken.run_id, "plan": {}}
+        if cursor.get("parts_of") == taken.run_id:  # another part plans as well
+            lap, state = int(cursor.get("lap", 0)), dict(cursor.get("state") or {})
+        elif not cursor.get("complete") and cursor.get("plan") is not None:
             raise SourceError(
                 f"run {cursor.get('run_id')} has left the cursor of loader {loader.name!r} in the middle: let one run "
                 "without parts finish that first"
             )
-        line = Line.at({**cursor, "run_id": None}, taken.run_id, loader, kept=True)
-        self._lap, self.state = (int(cursor.get("lap", 0)), {}) if ours else (line.lap, line.state)
-
-    def mark(self) -> JsonObject:
-        """What stands at the cursor while the parts are at work."""
-        whole: JsonObject = {"loader": self._loader.name, "run_id": self._run_id, "parts_of": self._run_id}
-        return {"lap": self._lap, "state": self.state, "plan": {}, **whole}
+        else:
+            line = Line.at(cursor, taken.run_id, loader, kept=True)
+            lap, state = line.lap, line.state
+        return state, {"lap": lap, "state": state, **whole}
 
     def close(self) -> None:
         """Move the cursor once all parts are complete. Said twice it comes to the same."""

@@ -280,6 +280,7 @@ def numbers(world: World) -> list[int]:
     return [row[0] for row in world.query("SELECT n FROM target ORDER BY n")]
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.promise("P17")
 @pytest.mark.parametrize("load", [FROM_FILES, FROM_TABLE], ids=["files", "table"])
 @pytest.mark.parametrize("old", [True, False], ids=["over_another", "new"])
@@ -412,6 +413,7 @@ def cursor(world: World) -> LineRow:
     return line
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.promise("P17")
 @pytest.mark.parametrize("load", [NEW_FROM_FILES, NEW_FROM_TABLE], ids=["files", "table"])
 def test_parts_move_a_cursor_together_once_all_are_through(world: World, load: dict[str, Any]) -> None:
@@ -438,6 +440,7 @@ def test_parts_move_a_cursor_together_once_all_are_through(world: World, load: d
     assert (cursor(world).last, cursor(world).lap, cursor(world).run_id) == (74, 2, single)
 
 
+@pytest.mark.timeout(180)
 def test_no_other_run_reads_what_the_parts_of_one_have_read_in_part(
     world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -465,6 +468,7 @@ def test_no_other_run_reads_what_the_parts_of_one_have_read_in_part(
     assert numbers(world) == list(range(65))
 
 
+@pytest.mark.timeout(180)
 def test_parts_take_up_no_lap_that_one_run_has_left_in_the_middle(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -481,6 +485,28 @@ def test_parts_take_up_no_lap_that_one_run_has_left_in_the_middle(
     world.query("UPDATE cableway.runs SET not_before = NULL")
     assert [world.attempt(part) for part in second.parts] == [0, 0]
     assert numbers(world) == list(range(61))
+
+
+@pytest.mark.timeout(180)
+def test_a_part_that_died_at_its_end_needs_the_cursor_no_more(world: World) -> None:
+    recorded = world.record(NEW_FROM_FILES, parts=2)
+    first, second = recorded.parts
+    assert world.attempt(first) == 0
+    world.kill(second, "before_finish")
+    world.query(
+        "UPDATE cableway.runs SET state = 'crashed', lease_expires_at = NULL, ended_at = now(), has_place = false "
+        "WHERE state = 'running' AND part IS NOT NULL"
+    )
+    with DatabaseStorage(world.settings) as storage:
+        storage.session.rows("close_wholes", run_id=None)
+        assert world.run(recorded.run_id).state == "crashed"
+        more(world, 61, 70)
+        single = storage.record_run(RunRequest(pipeline="p")).run_id
+    world.kill(single, "after_commit")
+    assert world.attempt(second) == 0
+    assert world.run(recorded.run_id).state == "succeeded"
+    assert world.attempt(single) == 0
+    assert numbers(world) == list(range(70))
 
 
 @pytest.mark.chaos
