@@ -51,7 +51,7 @@ def runs(stored: Database, trigger: str) -> list[dict[str, Any]]:
 
 
 def http(form: str, request: Any, *, encoded: bool = True) -> dict[str, Any]:
-    """*request* as API Gateway (v1, v2, or a function URL, which has v2's form) or an ALB tells it."""
+    """*request* as API Gateway (v1, v2), a function URL or an ALB tells it."""
     body = base64.b64encode(request.content).decode() if encoded else request.content.decode()
     headers = {**request.headers, "host": "api.example.com"}
     path, method = request.url.path, request.method
@@ -63,6 +63,21 @@ def http(form: str, request: Any, *, encoded: bool = True) -> dict[str, Any]:
             return {
                 **common, "version": "2.0", "rawPath": path, "rawQueryString": "", "headers": headers,
                 "requestContext": around,
+            }  # fmt: skip
+        case "url":
+            host = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.eu-west-1.on.aws"
+            http = {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "x/1"}
+            around = {
+                "accountId": "anonymous", "apiId": host[:32], "authentication": None, "authorizer": None,
+                "domainName": host, "domainPrefix": host[:32], "http": http, "requestId": "e1506fd5",
+                "stage": "$default", "routeKey": "$default", "time": "31/Jan/2026:00:00:00 +0000",
+                "timeEpoch": 1769817600000,
+            }  # fmt: skip
+            forwarded = {"x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "https", "x-forwarded-port": "443"}
+            return {
+                **common, "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "wait=0",
+                "queryStringParameters": {"wait": "0"}, "cookies": ["a=1"], "requestContext": around,
+                "headers": {**headers, **forwarded, "host": host},
             }  # fmt: skip
         case "v1":
             many = {name: [value] for name, value in headers.items()}
@@ -81,7 +96,7 @@ def http(form: str, request: Any, *, encoded: bool = True) -> dict[str, Any]:
 
 @pytest.mark.fault("E24")
 @pytest.mark.parametrize("encoded", [True, False])
-@pytest.mark.parametrize("form", ["v1", "v2", "alb"])
+@pytest.mark.parametrize("form", ["v1", "v2", "url", "alb"])
 def test_a_signed_webhook_is_one_run_however_it_comes(
     function: tuple[LambdaProcess, Database], form: str, encoded: bool
 ) -> None:
