@@ -57,7 +57,7 @@ class S3ExporterConfig:
 class S3ExporterBloc(ExporterBloc):
     """Delivers at least once, under keys that every attempt makes alike: what is written again takes its own place.
 
-    Parts that a killed attempt left behind are removed when the next one opens.
+    Parts that a killed attempt left behind are removed when the next one opens, those of other runs after a day.
     """
 
     bloc_type = "s3_exporter"
@@ -77,6 +77,7 @@ class S3ExporterBloc(ExporterBloc):
         self._whole: tuple[Upload, Writing] | None = None
         self._objects = 0
         self._begun = False
+        self._target = f"s3://{config.bucket}/{config.key}"
 
     @classmethod
     def faults(cls, config: S3ExporterConfig) -> Iterable[tuple[str, str]]:
@@ -111,6 +112,7 @@ class S3ExporterBloc(ExporterBloc):
         if not self._by_item:
             key = self._key(context.facts, "")
             upload = Upload(self._store, self.config.bucket, key, self._type, self._part_bytes)
+            self._target = upload.place
             self._whole = upload, writing(self.config.format, self._compression, f"bloc {self.name!r}")
 
     def export(self, context: RunContext) -> int:
@@ -145,7 +147,7 @@ class S3ExporterBloc(ExporterBloc):
 
     def outputs(self) -> JsonObject:
         """How many objects there are now, and where."""
-        return {"objects": self._objects, "target": f"s3://{self.config.bucket}/{self.config.key}"}
+        return {"objects": self._objects, "target": self._target}
 
     def _write_object(self, table: Any, context: RunContext) -> None:
         from cableway.blocs.s3.formats import writing
@@ -169,26 +171,33 @@ class S3ExporterBloc(ExporterBloc):
     def _sweep(self, facts: RunFacts) -> None:
         from cableway.blocs.s3.uploads import sweep
 
-        pattern = self._key(facts, "{item}", item_as_it_is=True)
-        prefix, _, rest = pattern.partition("{item}")
-        wanted = re.compile(f"{re.escape(prefix)}[^/]+{re.escape(rest)}" if self._by_item else re.escape(pattern))
+        ours = _expression(self.config.key, {name: re.escape(text) for name, text in self._known(facts).items()})
+        anybodys = _expression(self.config.key, {})
         # Under a key that other runs share, a young upload may be one that is at work.
-        own = not self._by_item or any(place in self.config.key for place in ("{line}", "{run_id}"))
-        age = None if own else _LEFT_BEHIND
-        swept = sweep(self._store, self.config.bucket, prefix, lambda key: bool(wanted.fullmatch(key)), older_than=age)
+        shared = self._by_item and not any(place in self.config.key for place in ("{line}", "{run_id}"))
+
+        def left_after(key: str) -> timedelta | None:
+            if ours.fullmatch(key):
+                return _LEFT_BEHIND if shared else timedelta(0)
+            return _LEFT_BEHIND if anybodys.fullmatch(key) else None
+
+        prefix = self.config.key.partition("{")[0]
+        swept = sweep(self._store, self.config.bucket, prefix, left_after)
         if swept:
             log.warning("bloc %r: removed %d uploads that were left behind below %s", self.name, swept, prefix)
 
-    def _key(self, facts: RunFacts, item: str, *, item_as_it_is: bool = False) -> str:
+    def _key(self, facts: RunFacts, item: str) -> str:
+        known = {**self._known(facts), "item": quote(item, safe=".-_").replace("%3A", "-")}
+        return _PLACE.sub(lambda match: known.get(match[1], match[0]), self.config.key)
+
+    def _known(self, facts: RunFacts) -> dict[str, str]:
         values = {
             "pipeline": facts.pipeline,
             "line": facts.line or facts.run_id,
             "run_id": facts.run_id,
             "scheduled_at": facts.scheduled_at or "",
         }
-        known = {name: quote(value, safe=":.@-_") for name, value in values.items()}
-        known["item"] = item if item_as_it_is else quote(item, safe=".-_").replace("%3A", "-")
-        return _PLACE.sub(lambda match: known.get(match[1], match[0]), self.config.key)
+        return {name: quote(value, safe=":.@-_") for name, value in values.items()}
 
     @property
     def _by_item(self) -> bool:
@@ -209,3 +218,10 @@ class S3ExporterBloc(ExporterBloc):
     @property
     def _compression(self) -> Literal["none", "gzip", "snappy", "zstd"]:
         return self.config.compression or ("zstd" if self.config.format == "parquet" else "none")
+
+
+def _expression(key: str, known: Mapping[str, str]) -> re.Pattern[str]:
+    """What matches the keys of this form: each place by what is *known* of it, else by any name."""
+    texts, places = _PLACE.split(key)[::2], _PLACE.findall(key)
+    made = [known.get(name, "[^/]+") for name in places]
+    return re.compile("".join(re.escape(text) + place for text, place in zip(texts, [*made, ""], strict=True)))

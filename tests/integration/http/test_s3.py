@@ -255,7 +255,11 @@ def test_a_large_object_goes_in_parts_and_none_of_them_stay_behind(store: Any, e
 
 
 @pytest.mark.fault("H9")
-def test_only_uploads_of_the_same_line_are_swept_at_once(store: Any, endpoint: str) -> None:
+def test_only_uploads_of_the_same_line_are_swept_at_once(
+    store: Any, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # moto's uploads have all begun in 2010.
+    monkeypatch.setattr("cableway.blocs.s3_exporter._LEFT_BEHIND", timedelta(days=36500))
     for key in ("o/line-1/0-0-0.csv", "o/line-2/0-0-0.csv", "o/line-1/x/y.csv"):
         store.create_multipart_upload(Bucket=BUCKET, Key=key)
     exporter(endpoint, key="o/{line}/{item}.csv", format="csv")
@@ -281,10 +285,18 @@ class Uploads:
 @pytest.mark.fault("H9")
 def test_under_a_key_that_runs_share_a_young_upload_is_left_alone() -> None:
     young = Uploads()
-    assert uploads.sweep(young, BUCKET, "o/", lambda _: True, older_than=timedelta(days=1)) == 0
-    assert uploads.sweep(young, BUCKET, "o/", lambda _: False, older_than=None) == 0
-    assert uploads.sweep(young, BUCKET, "o/", lambda _: True, older_than=None) == 1
+    assert uploads.sweep(young, BUCKET, "o/", lambda _: timedelta(days=1)) == 0
+    assert uploads.sweep(young, BUCKET, "o/", lambda _: None) == 0
+    assert uploads.sweep(young, BUCKET, "o/", lambda _: timedelta(0)) == 1
     assert young.aborted == ["o/1.csv"]
+
+
+@pytest.mark.fault("H9")
+def test_what_no_attempt_comes_back_for_goes_after_a_day(store: Any, endpoint: str) -> None:
+    for key in ("o/line-2/0-0-0.csv", "o/line-2/x/y.csv", "other/0.csv"):
+        store.create_multipart_upload(Bucket=BUCKET, Key=key)
+    exporter(endpoint, key="o/{line}/{item}.csv", format="csv")
+    assert sorted(uploads_of(store)) == ["o/line-2/x/y.csv", "other/0.csv"]
 
 
 def test_a_broken_upload_stays_broken(store: Any, endpoint: str) -> None:

@@ -82,17 +82,19 @@ class Upload:
         return self._part_bytes * (1 + len(self._parts) * 8 // _MOST_PARTS)
 
 
-def sweep(store: Any, bucket: str, prefix: str, is_ours: Callable[[str], bool], *, older_than: timedelta | None) -> int:
-    """Remove parts that somebody left behind under keys that are ours; how many uploads there were.
+def sweep(store: Any, bucket: str, prefix: str, left_after: Callable[[str], timedelta | None]) -> int:
+    """Remove the parts below *prefix* that somebody left behind; how many uploads there were.
 
-    None: however young they are.
+    *left_after* says of a key how old an upload must be that nobody is at work on (no time: of any age); None: the key
+    is none of ours.
     """
-    swept = 0
-    before = None if older_than is None else datetime.now(UTC) - older_than
+    swept, now = 0, datetime.now(UTC)
     with faults(f"s3://{bucket}/{prefix}"):
         pages = store.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
         for upload in [upload for page in pages for upload in page.get("Uploads", ())]:
-            if is_ours(upload["Key"]) and (before is None or upload["Initiated"] <= before):
+            age = left_after(upload["Key"])
+            # The store's clock may be ahead of ours.
+            if age is not None and (not age or now - upload["Initiated"] >= age):
                 store.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                 swept += 1
     return swept
