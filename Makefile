@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 # Test files go to workers whole, so that a module's fixtures are made once. Many tests wait for processes, so that
 # there may be more workers than cores.
-WORKERS ?= 3
+WORKERS ?= 4
 ENVIRONMENT = $(PYTHON) scripts/environment.py --venv "$(VENV)"
 
 # Byte code makes the second start fast, and no recipe waits for an answer.

@@ -57,8 +57,9 @@ def ran(cableway: Command, workers: int, usual_s: float = 0.02) -> Any:
 def test_a_prediction_holds_once_it_is_done(asking: Command) -> None:
     """The bottleneck is named, and a run with as many workers as proposed takes as long as was predicted."""
     found, ratio = tried(asking)
-    if abs(ratio - 1) >= 0.2:  # somebody else has kept the machine busy
-        found, ratio = tried(asking)
+    for _ in range(2):
+        if abs(ratio - 1) >= 0.2:  # somebody else has kept the machine busy
+            found, ratio = tried(asking)
     assert ratio == pytest.approx(1, abs=0.2)
     assert asking("runs", "explain", found["run_id"]) == 0
     assert "ask is the bottleneck: its workers are busy" in asking.out
@@ -69,7 +70,7 @@ def tried(cableway: Command) -> tuple[Any, float]:
     """The explanation of a run with two workers, and what four needed as a share of what it says of them."""
     found = ran(cableway, workers=2)
     assert found["bottleneck"] == "ask"
-    assert found["findings"][1]["busy"] > 0.8
+    assert found["findings"][1]["busy"] > 0.7
     assert found["no_more"] is None
     predicted = next(each for each in found["proposals"] if each["workers"] == 4)
     predicted_s = predicted["wall_s"] - found["start_s"]
@@ -199,3 +200,5 @@ def test_a_run_whose_process_died_need_not_wait_for_its_lease(
     assert asking("run", run_id) == 0, asking.err
     details = asking.json("runs", "show", run_id)
     assert (details["run"]["state"], len(details["attempts"])) == ("succeeded", 2)
+    assert asking("run", run_id) == 0
+    assert "has ended before, so nothing is begun" in asking.err

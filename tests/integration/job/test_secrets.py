@@ -107,8 +107,14 @@ def leak(name: str = "leak", /, **config: Any) -> dict[str, Any]:
 
 
 @pytest.mark.promise("P23")
-@pytest.mark.parametrize("how", ["raise", "own", "row", "exit"])
-@pytest.mark.parametrize("lane", ["thread", "process"])
+@pytest.mark.parametrize(
+    ("lane", "how"),
+    [
+        *(("thread", how) for how in ("raise", "own", "row", "exit")),
+        *(("process", how) for how in ("raise", "exit")),
+        *(pytest.param("process", how, marks=pytest.mark.chaos) for how in ("own", "row")),
+    ],
+)
 def test_a_handler_cannot_have_its_secret_told(watch: Watch, lane: str, how: str) -> None:
     failing = stage(
         leak(lane=lane, how=how, notes=str(watch.folder)), retry={"attempts": 2, "initial_s": 0, "jitter": False}

@@ -100,13 +100,30 @@ def test_types_hold_for_all_batches(write: Write) -> None:
 FIELDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=6)
 
 
-@settings(max_examples=150, deadline=None)
-@given(rows=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=12), size=st.integers(1, 5), every=st.booleans())
+RECORDS = given(
+    rows=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=12), size=st.integers(1, 5), every=st.booleans()
+)
+
+
+@settings(max_examples=50, deadline=None)
+@RECORDS
 def test_records_are_never_cut(tmp_path_factory: Any, rows: list[tuple[str, str]], size: int, every: bool) -> None:
+    read_whole_from_anywhere(tmp_path_factory.mktemp("csv") / "data.csv", rows, size, every=every)
+
+
+@pytest.mark.chaos
+@settings(max_examples=1000, deadline=None)
+@RECORDS
+def test_a_thousand_files_are_never_cut(
+    tmp_path_factory: Any, rows: list[tuple[str, str]], size: int, every: bool
+) -> None:
+    read_whole_from_anywhere(tmp_path_factory.mktemp("csv") / "data.csv", rows, size, every=every)
+
+
+def read_whole_from_anywhere(path: Path, rows: list[tuple[str, str]], size: int, *, every: bool) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if every else csv.QUOTE_MINIMAL)
     writer.writerows([("k", "a", "b"), *(("k", *row) for row in rows)])
-    path = tmp_path_factory.mktemp("csv") / "data.csv"
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
     bloc = loader(path, batch_size=size, types={"a": "string", "b": "string"}, null_values=["<missing>"])
     found = batches(bloc)
