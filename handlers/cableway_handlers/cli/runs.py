@@ -17,6 +17,7 @@ from cableway.running.opening import JobRequest
 from cableway.running.report import is_partial
 from cableway.runs import RunRequest
 from cableway.store.pages import RunFilter, page_of_runs
+from cableway.store.port import ENDED, RunState
 from cableway.stored.following import read_held_places, read_links
 from cableway.stored.pruning import age_of
 from cableway_handlers.cli import screen, show
@@ -26,7 +27,6 @@ from cableway_handlers.launch.protocol import Launch, LaunchState
 
 if TYPE_CHECKING:
     from cableway.storage import DatabaseStorage
-    from cableway.store.port import RunState
     from cableway.store.reading import RunDetails
     from cableway_handlers.launch.local import LocalLauncher
 
@@ -86,8 +86,10 @@ def _run_recorded(wish: Wish, what: str, texts: dict[str, str], *, verbose: bool
     with workplace() as place, place.storage() as storage:
         launcher = place.launcher(show_log=verbose)
         launch = _next_launch(launcher, _launch(storage, what, texts, wish.key))
-        code = _run(launcher, launch, quiet=json)
-        end_lease(place, launcher, launch, code)
+        code: int | None = EXIT_OK
+        if not _has_ended(storage, launch):
+            code = _run(launcher, launch, quiet=json)
+            end_lease(place, launcher, launch, code)
         details = storage.get_run(launch.run_id)
         if json:
             screen.as_json(details)
@@ -159,6 +161,18 @@ def _launch(storage: DatabaseStorage, what: str, texts: dict[str, str], key: str
         return Launch(recorded.run_id, 1)
     screen.say(f"the key {key!r} has made run {recorded.run_id} before")
     return Launch(recorded.run_id, storage.get_run(recorded.run_id).run.attempt + 1)
+
+
+def _has_ended(storage: DatabaseStorage, launch: Launch) -> bool:
+    """Whether there is nothing to begin, or so it says; and what is waited for, where others are at work on it."""
+    if launch.attempt == 1:  # the first that there is of it
+        return False
+    state = storage.get_run(launch.run_id).run.state
+    if state in ENDED:
+        screen.say(f"run {launch.run_id} has ended before, so nothing is begun")
+    elif state in {RunState.RUNNING, RunState.CANCELLING}:
+        screen.say(f"an attempt holds run {launch.run_id}; its end is waited for, or that of its lease")
+    return state in ENDED
 
 
 def _next_launch(launcher: LocalLauncher, launch: Launch) -> Launch:
