@@ -143,6 +143,34 @@ def _without_connections(postgres: Postgres) -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.promise("P24")
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("53100", marks=pytest.mark.fault("C14"), id="full"),
+        pytest.param("25006", marks=pytest.mark.fault("C13"), id="only-reads"),
+    ],
+)
+def test_a_server_that_takes_no_rows_for_a_while_is_a_503_until_it_does(api: Api, code: str) -> None:
+    api.database.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" RAISE EXCEPTION 'no room in /var/lib' USING ERRCODE = '{code}'; END $$"
+    )
+    api.database.execute("CREATE TRIGGER refuse BEFORE INSERT ON cableway.runs EXECUTE FUNCTION refuse()")
+    asked = [
+        api.send(webhook(api.url)),
+        api.client.post("/runs", json={"pipeline": "orders"}),
+    ]
+    for refused in asked:
+        assert_problem(refused, 503, "unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        assert "/var/lib" not in refused.text
+    assert api.database.rows("SELECT count(*) FROM cableway.runs") == [{"count": 0}]
+    api.database.execute("DROP TRIGGER refuse ON cableway.runs")
+    assert api.send(webhook(api.url)).status_code == 202
+    assert api.client.post("/runs", json={"pipeline": "orders"}).status_code == 202
+
+
 @pytest.mark.fault("E10")
 def test_slow_senders_are_cut_off_and_hold_nobody_up(api: Api) -> None:
     address = httpx.URL(api.url)

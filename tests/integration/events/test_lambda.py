@@ -56,6 +56,7 @@ def http(form: str, request: Any, *, encoded: bool = True) -> dict[str, Any]:
     headers = {**request.headers, "host": "api.example.com"}
     path, method = request.url.path, request.method
     common = {"body": body, "isBase64Encoded": encoded}
+    around: dict[str, Any]
     match form:
         case "v2":
             http = {"method": method, "path": path, "sourceIp": "192.0.2.1", "protocol": "HTTP/1.1"}
