@@ -149,7 +149,7 @@ class _ByNames:
     def __init__(self) -> None:
         self._names: list[str] = []
 
-    def __call__(self, cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
+    def __call__(self, cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> Callable[[Sequence[Any]], Row]:
         if not self._names:
             self._names = [column.name for column in cursor.description or ()]
         names = self._names
@@ -168,6 +168,7 @@ class AsyncExecutor:
         self._set = _PREPARED if self._prepares else _LIMITS
         self._set_first = _PREPARED_FOR_ALL if self._prepares else _LIMITS
         self._is_told = False
+        self._cursors: dict[str, psycopg.AsyncCursor[Row]] = {}
 
     async def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
         """Send the statement *name*, after those that go *before* it, and return its rows."""
@@ -181,7 +182,7 @@ class AsyncExecutor:
                         await self.connection.execute(self._queries[step.name], step.parameters)
                     cursor = await self.connection.execute(self._queries[name], parameters)
                 elif self._is_told and not before:
-                    cursor = await self.connection.execute(self._queries[name], parameters)
+                    cursor = await self._kept_cursor(name).execute(self._queries[name], parameters)
                 else:
                     async with self.connection.pipeline():  # as one transaction
                         if not self._is_told:
@@ -217,6 +218,13 @@ class AsyncExecutor:
         async with self.connection.transaction():
             await self.connection.execute(self._set, self._limits)
             yield
+
+    def _kept_cursor(self, name: str) -> psycopg.AsyncCursor[Row]:
+        """As `Executor` has it."""
+        found = self._cursors.get(name)
+        if found is None:
+            found = self._cursors[name] = self.connection.cursor(row_factory=_ByNames())
+        return found
 
 
 def _has_rows(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> bool:

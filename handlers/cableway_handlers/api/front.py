@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import uuid4
 
 from cableway.errors import CablewayError, UnavailableError
+from cableway.store.ids import new_id
 from cableway_handlers.api.asgi import REQUEST_ID, Application, Message, Receive, Scope, Send, send_problem
 from cableway_handlers.api.hooks import PREFIX
 from cableway_handlers.api.scopes import Caller
@@ -41,7 +41,7 @@ class Front:
         """Answer, or hand on."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        scope[REQUEST_ID] = request_id = str(uuid4())
+        scope[REQUEST_ID] = request_id = new_id()
         marked = self._marked(send, request_id)
         if scope["path"].startswith(PREFIX):
             return await self.hooks(scope, receive, marked)

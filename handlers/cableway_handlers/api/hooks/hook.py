@@ -64,11 +64,8 @@ class Hook:
     mapping: Mapping[str, Path | Any]
     """Paths, and values that stand as they are."""
     rates: Rates | None
-
-    @property
-    def references(self) -> tuple[str, ...]:
-        """What names its secrets."""
-        return tuple(secret.reference for secret in self.secrets)
+    references: tuple[str, ...]
+    """What names its secrets."""
 
     @property
     def takes_forms(self) -> bool:
@@ -164,11 +161,13 @@ def make_hook(name: str, pipeline: str, config: Mapping[str, Any], kind: Trigger
         if trigger.auth == "hmac" and trigger.signature is None:
             raise KeyError("signature")
         per_minute = trigger.rate_per_minute
+        secrets = tuple(map(_secret, trigger.secrets))
         return Hook(
             name=name,
             pipeline=pipeline,
             trigger=trigger,
-            secrets=tuple(map(_secret, trigger.secrets)),
+            secrets=secrets,
+            references=tuple(secret.reference for secret in secrets),
             when=None if trigger.when is None else parse_condition(trigger.when),
             key=None if trigger.key in {None, "digest"} else parse_path(trigger.key or ""),
             mapping={parameter: _place(value) for parameter, value in trigger.parameters.items()},
