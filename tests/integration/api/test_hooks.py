@@ -113,6 +113,9 @@ REFUSED: list[tuple[Callable[[str], httpx.Request], int, str]] = [
 ]
 
 
+@pytest.mark.fault("E1")
+@pytest.mark.fault("E9")
+@pytest.mark.fault("E12")
 @pytest.mark.promise("P24")
 def test_what_is_refused_is_a_problem_and_leaves_nothing(api: Api) -> None:
     api.database.add_hook("disabled", "env:ORDERS_SECRET", enabled=False)
@@ -129,6 +132,7 @@ def test_what_is_refused_is_a_problem_and_leaves_nothing(api: Api) -> None:
     assert api.launches.launches == []
 
 
+@pytest.mark.fault("E8")
 def test_an_unknown_hook_and_a_wrong_signature_get_the_same_words(api: Api) -> None:
     wrong = api.send(webhook(api.url, secret=b"x" * 24))
     unknown = api.send(webhook(api.url, hook="nobody"))
@@ -137,12 +141,14 @@ def test_an_unknown_hook_and_a_wrong_signature_get_the_same_words(api: Api) -> N
     assert set(wrong.headers) == set(unknown.headers)
 
 
+@pytest.mark.fault("E13")
 def test_a_refused_value_is_not_repeated(api: Api) -> None:
     refused = api.send(webhook(api.url, b'{"count": "hunter2", "hunter3": 1}'))
     assert refused.status_code == 422
     assert "hunter2" not in refused.text
 
 
+@pytest.mark.fault("E6")
 def test_secrets_rotate_without_a_restart(api: Api) -> None:
     api.database.add_hook("rotated", "env:NEW_SECRET", "env:ORDERS_SECRET")
     assert api.send(webhook(api.url, hook="rotated")).status_code == 202
@@ -172,6 +178,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(api: Api) -> None:
     assert answer_to(api, head.encode()).startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.fault("E9")
 def test_a_chunked_body_over_the_limit_is_cut_off(api: Api) -> None:
     head = (
         "POST /hooks/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -180,6 +187,7 @@ def test_a_chunked_body_over_the_limit_is_cut_off(api: Api) -> None:
     assert answer_to(api, head.encode() + chunk * 5).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.fault("E9")
 def test_a_declared_length_over_the_limit_is_refused_before_the_body_comes(api: Api) -> None:
     head = (
         "POST /hooks/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"

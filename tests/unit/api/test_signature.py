@@ -42,6 +42,7 @@ def test_the_published_vector_is_accepted_and_made() -> None:
     assert sign(SECRET, ID, TIMESTAMP, BODY) == SIGNATURE
 
 
+@pytest.mark.fault("E1")
 @pytest.mark.parametrize(
     "signature",
     [
@@ -57,6 +58,7 @@ def test_a_good_signature_counts_whatever_stands_beside_it(signature: str | byte
     check(headers(signature=signature))
 
 
+@pytest.mark.fault("E1")
 @pytest.mark.parametrize(
     "signature",
     [
@@ -84,12 +86,15 @@ def test_a_wrong_signature_is_unauthenticated(signature: str | bytes) -> None:
         check(headers(signature=signature))
 
 
+@pytest.mark.fault("E1")
+@pytest.mark.fault("E2")
 @pytest.mark.parametrize("missing", ["id", "timestamp", "signature"])
 def test_a_missing_header_is_unauthenticated(missing: str) -> None:
     with pytest.raises(UnauthenticatedError):
         check(headers(**{missing: None}))
 
 
+@pytest.mark.fault("E2")
 @pytest.mark.parametrize("header", headers())
 def test_a_repeated_header_is_malformed(header: tuple[bytes, bytes]) -> None:
     with pytest.raises(RequestError, match="twice") as raised:
@@ -97,6 +102,7 @@ def test_a_repeated_header_is_malformed(header: tuple[bytes, bytes]) -> None:
     assert raised.value.status == 400
 
 
+@pytest.mark.fault("E2")
 @pytest.mark.parametrize(
     "timestamp",
     [
@@ -121,6 +127,7 @@ def test_a_malformed_timestamp_is_a_bad_request(timestamp: str | bytes) -> None:
     assert raised.value.status == 400
 
 
+@pytest.mark.fault("E2")
 @pytest.mark.parametrize("offset_s", [-TOLERANCE_S, TOLERANCE_S])
 def test_the_tolerance_is_five_minutes_either_way(offset_s: int) -> None:
     check(headers(), now_s=TIMESTAMP + offset_s)
@@ -128,6 +135,7 @@ def test_the_tolerance_is_five_minutes_either_way(offset_s: int) -> None:
         check(headers(), now_s=TIMESTAMP + offset_s + (1 if offset_s > 0 else -1))
 
 
+@pytest.mark.fault("E7")
 @pytest.mark.parametrize(
     "id", ["msg.1", "", "x" * 256, "x" * 10_240, "a b", "a\x00b", "a\nb", "' OR 1=1 --", "🚡", b"\xff", "é"]
 )
@@ -137,6 +145,7 @@ def test_a_malformed_id_is_a_bad_request(id: str | bytes) -> None:
     assert raised.value.status == 400
 
 
+@pytest.mark.fault("E3")
 @pytest.mark.parametrize(
     "body", [BODY[:-1], BODY + b"\n", b'{"test":2432232314}', BODY.replace(b"2", b"3", 1), b"", b"\xff\xfe"]
 )
@@ -151,6 +160,7 @@ def test_another_id_or_time_is_unauthenticated() -> None:
             check(sent)
 
 
+@pytest.mark.fault("E6")
 def test_secrets_rotate() -> None:
     ours, theirs = SIGNATURE, sign(OTHER_SECRET, ID, TIMESTAMP, BODY)
     check(headers(signature=theirs), secrets=(SECRET, OTHER_SECRET))
