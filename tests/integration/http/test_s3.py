@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
+from asyncio.subprocess import DEVNULL
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +36,9 @@ from cableway.errors import (
 from cableway.running.payload_folder import PayloadFolder
 from cableway.settings import HttpSettings
 from cableway.store.port import DeadLetter
-from tests.fixtures.web import Answer, web
+from tests.fixtures.web import Answer, Asked, as_json, web
+from tests.integration.job.process import command, environment
+from tests.integration.job.process import job as ended_job
 from tests.unit.blocs.contexts import FACTS, context_of
 
 HERE = HttpSettings(allow=("127.0.0.1",))
@@ -252,6 +257,51 @@ def test_a_large_object_goes_in_parts_and_none_of_them_stay_behind(store: Any, e
     assert uploads_of(store) == ["big.csv.other"]
     assert len(body(store, "big.csv")) > 6_000_000
     store.abort_multipart_upload(Bucket=BUCKET, Key="big.csv.other", UploadId=other["UploadId"])
+
+
+@pytest.mark.fault("H9")
+@pytest.mark.promise("P21")
+async def test_a_job_that_is_killed_leaves_no_object_and_the_next_one_its_own_alone(
+    store: Any, endpoint: str, tmp_path: Path
+) -> None:
+    killed = asyncio.Event()
+
+    async def answering(asked: Asked) -> Answer:
+        page = int(asked.query["page"])
+        if page == 4:
+            await killed.wait()
+        return as_json([{"t": "x" * 2_000_000, "page": page}] if page < 4 else [])
+
+    async with web(answering) as server:
+        loads = {"url": server.url(), "pagination": {"type": "page"}, "pages": True}
+        writes = {
+            "bucket": BUCKET,
+            "key": "big.csv",
+            "format": "csv",
+            "part_mib": 5,
+            "access": {"endpoint_url": endpoint},
+        }
+        blocs = {"read": ("api_loader", loads), "write": ("s3_exporter", writes)}
+        stages = [{"blocs": [{"name": n, "bloc_type": t, "config": c}]} for n, (t, c) in blocs.items()]
+        path = tmp_path / "pipeline.json"
+        path.write_text(json.dumps({"name": "big", "stages": stages}))
+        keys_of_aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        env = environment(None, CABLEWAY_HTTP_ALLOW="127.0.0.1", **keys_of_aws)
+        job = await asyncio.create_subprocess_exec(
+            *command("run", "--file", str(path)), env=env, stdout=DEVNULL, stderr=DEVNULL
+        )
+        for _ in range(3000):  # the store tells nobody
+            if await asyncio.to_thread(uploads_of, store):
+                break
+            await asyncio.sleep(0.02)
+        job.kill()
+        await job.wait()
+        assert (keys(store), uploads_of(store)) == ([], ["big.csv"])
+        killed.set()
+        again = await asyncio.to_thread(ended_job, "run", "--file", str(path), env=env)
+    assert again.code == 0, again.err
+    assert (keys(store), uploads_of(store)) == (["big.csv"], [])
+    assert len(body(store, "big.csv").splitlines()) == 4
 
 
 @pytest.mark.fault("H9")
