@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from cableway.flow.lanes.protocol import PoolConfig, PoolEvents, UnitCall
 
 _CONNECT_S = 10.0
+_WORKERS_S = 300.0
+_LOOK_EVERY_S = 5.0
 _SCATTER_BYTES = 1024 * 1024
 
 
 class DaskPool:
     """Units of one bloc in one stage on an existing Dask cluster.
 
-    ``options`` holds its ``address`` and, where wanted, ``connect_s``: how long to wait for it.
+    ``options`` holds its ``address`` and, where wanted, ``connect_s``: how long to wait for it, and ``workers_s``: for
+    how long it may have no worker while units wait.
     """
 
     lane: ClassVar[str] = "dask"
@@ -54,6 +57,7 @@ class DaskPool:
         self._events = events
         self._address = address
         self._connect_s = float(config.options.get("connect_s", _CONNECT_S))
+        self._workers_s = float(config.options.get("workers_s", _WORKERS_S))
         self._wants_metadata = wants_metadata(config)
         self._pool = f"cableway-{uuid.uuid4().hex}"
         self._client: Any = None
@@ -163,7 +167,7 @@ class DaskPool:
     async def _awaited(self, future: Any, clock: _Clock) -> Any:
         result = asyncio.ensure_future(future.result())
         try:
-            await asyncio.wait({result, clock.due}, return_when=asyncio.FIRST_COMPLETED)
+            await self._seen_through(result, clock.due)
             if not result.done():
                 told = f"it took longer than {clock.call.timeout_s} s in stage {self._config.stage!r}"
                 raise ItemError("timeout", told)
@@ -178,6 +182,28 @@ class DaskPool:
             raise
         finally:
             result.cancel()
+
+    async def _seen_through(self, result: asyncio.Future[Any], due: asyncio.Future[None]) -> None:
+        """Return when *result* is there or *due*. Raise `WorkersLostError` where the cluster stays without workers."""
+        loop = asyncio.get_running_loop()
+        look_every_s = min(_LOOK_EVERY_S, self._workers_s)
+        last_seen_s = loop.time()
+        while True:
+            done, _ = await asyncio.wait({result, due}, timeout=look_every_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
+            if await self._has_workers():
+                last_seen_s = loop.time()
+            elif loop.time() - last_seen_s >= self._workers_s:
+                told = f"the Dask cluster at {self._address} has had no worker for {self._workers_s:g} s"
+                raise WorkersLostError(f"stage {self._config.stage!r}: {told}")
+
+    async def _has_workers(self) -> bool:
+        try:
+            async with asyncio.timeout(self._connect_s):
+                return bool(await self._client.nthreads())
+        except (OSError, TimeoutError):
+            return False
 
     def _given(self, answer: dask_worker.Answer) -> UnitResult:
         self._report(answer.report)
