@@ -92,7 +92,9 @@ def test_the_line_of_a_cursor_goes_on_in_the_next_run(keeper: Keeper) -> None:
     assert line.line != first.run.line
     keeper.store.checkpoint(first.lease, {"position": "7"})
     ended(keeper, first)
-    assert taken(keeper, claimed(keeper)) == TakenLine(line=line.line, cursor={"position": "7"})
+    second = claimed(keeper)
+    on = TakenLine(line=line.line, cursor={"position": "7"}, run_id=second.run.run_id)
+    assert taken(keeper, second) == on
 
 
 @pytest.mark.promise("P17")
@@ -131,3 +133,17 @@ def test_what_failed_on_a_line_is_known_to_whoever_is_on_it(keeper: Keeper) -> N
     assert keeper.store.dead_units(second.lease, "1~") == {DeadUnit("work", "clean", "1~a", resolved=False, own=False)}
     assert len(keeper.store.dead_units(second.lease, "")) == 2
     assert keeper.store.dead_units(other.lease, "") == set[Any]()
+
+
+def test_a_stale_attempt_neither_shares_out_nor_moves_the_cursor_of_a_whole(keeper: Keeper) -> None:
+    stale = claimed(keeper)
+    keeper.expire(stale.run.run_id)
+    claimed(keeper, stale.run.run_id)
+    for ask in (
+        lambda: keeper.store.take_share(stale.lease, [{}], {}),
+        lambda: keeper.store.whole_line(stale.lease),
+        lambda: keeper.store.part_cursors(stale.lease),
+        lambda: keeper.store.close_whole(stale.lease, {"complete": True}),
+    ):
+        with pytest.raises(LeaseLostError):
+            ask()

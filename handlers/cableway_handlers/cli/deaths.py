@@ -21,6 +21,6 @@ def end_lease(place: Workplace, launcher: LocalLauncher, launch: Launch, code: i
     from cableway_handlers.launch.sweep import Sweep
 
     with closing(Sweep.from_settings(place.settings, launcher)) as sweep:
-        if sweep.end_lease(launch):
+        if sweep.end_lease(launch, told=True):
             how = "ended without a word" if code is None else f"died with exit code {code}"
             screen.say(f"the process of run {launch.run_id} {how}; its lease is over, and another attempt may begin")

@@ -112,14 +112,15 @@ class Sweep:
         self._launch()
         return swept
 
-    def end_lease(self, launch: Launch) -> bool:
+    def end_lease(self, launch: Launch, *, told: bool = False) -> bool:
         """The container of *launch* is gone: what it holds is free at once, and not when its lease would run out.
 
-        False where it holds nothing any more. Raise `UnavailableError`.
+        False where it holds nothing any more. *told*: who asks tells of it, and the log need not. Raise
+        `UnavailableError`.
         """
         ended = bool(self.session.rows("end_lease", run_id=launch.run_id, name=launch.name))
         if ended:
-            self._reap(Swept())
+            self._reap(Swept(), told=launch.run_id if told else None)
         return ended
 
     def next_launch_s(self) -> float | None:
@@ -138,7 +139,7 @@ class Sweep:
         self._failed.append(launch)
         self.on_done()
 
-    def _reap(self, swept: Swept) -> None:
+    def _reap(self, swept: Swept, told: str | None = None) -> None:
         rows = self.session.rows(
             "reap",
             dead=storable_json(self._dead_launches()),
@@ -149,7 +150,9 @@ class Sweep:
         )
         swept.gone += len(rows)
         for row in rows:
-            _log.warning("run %s was %s and is gone: now it is %s", row["run_id"], row["state_before"], row["state"])
+            if row["run_id"] != told:
+                words = row["run_id"], row["state_before"], row["state"]
+                _log.warning("run %s was %s and is gone: now it is %s", *words)
             if row["external_id"] is not None:
                 self._note_end(row["run_id"], row["attempt"], row["external_id"])
 
