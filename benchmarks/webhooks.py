@@ -2,10 +2,10 @@
 Signed webhooks of 1 KiB, verified, de-duplicated and durable before the answer, against what anybody would write first.
 
 64 connections, one worker, a launcher that only records; the peer is a plain FastAPI handler on a psycopg pool that
-inserts a row for each request. Both are served by the same uvicorn, in turn, over one Postgres that syncs each commit,
-on the machine that sends as well, and both prepare the statements that come again. Then, under load, the API and
-Postgres are killed in the middle: each webhook that was answered must have its run, and all are sent once more, so
-that a run that was made twice would show.
+inserts a row for each request. Both are served by the same uvicorn as `cableway serve` sets it up, in turn, over one
+Postgres that syncs each commit, on the machine that sends as well, and both prepare the statements that come again.
+Then, under load, the API and Postgres are killed in the middle: each webhook that was answered must have its run, and
+all are sent once more, so that a run that was made twice would show.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from cableway_handlers.api.hosts import check_listening, is_loopback
 from cableway_handlers.api.keys import count_keys
 from cableway_handlers.api.laggards import LOOK_EVERY_TICKS, Laggards
 from cableway_handlers.api.listening import OURS, Listener, hand_over, inherited, opened
+from cableway_handlers.api.one_write import OneWriteProtocol
 from cableway_handlers.api.resources.desk import PartState
 from cableway_handlers.cron.service import SchedulerService
 from cableway_handlers.launch.protocol import Launch, Launcher
@@ -205,6 +206,7 @@ def without_listener(variables: Mapping[str, str]) -> dict[str, str]:
 def _config(app: Application) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=OneWriteProtocol,
         lifespan="on",
         ws="none",
         log_config=None,
