@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,15 +67,17 @@ def crash_until(server: Postgres, over: threading.Event, pause_s: Callable[[int]
     return crashes
 
 
-def crash_under_load(tmp_path: Path, runs: int, pause_s: Callable[[int], float], rounds: int = 1) -> int:
+def crash_under_load(tmp_path: Path, runs: int, pause_s: Callable[[int], float], for_s: float = 0.0) -> int:
+    """How often it crashed under rounds of *runs*, at least one and as many as begin in that time."""
     file = tmp_path / "rows.csv"
     file.write_text("id\n" + "".join(f"{number}\n" for number in range(ROWS)))
-    crashes = 0
+    crashes, rounds, over_at = 0, 0, time.monotonic() + for_s
     with running_postgres() as server:
         url = server.conninfo()
         query(url, "CREATE TABLE t (id int)")
-        for each in range(rounds):
-            run_ids = record(url, file, runs * (each + 1))[runs * each :]
+        while not rounds or time.monotonic() < over_at:
+            rounds += 1
+            run_ids = record(url, file, runs * rounds)[-runs:]
             over = threading.Event()
             with ThreadPoolExecutor(runs + 1) as pool:
                 crashing = pool.submit(crash_until, server, over, pause_s)
@@ -102,5 +105,5 @@ def test_a_crash_under_two_runs(tmp_path: Path) -> None:
 @pytest.mark.fault("C3")
 @pytest.mark.timeout(3600)
 def test_crashes_for_ten_minutes(tmp_path: Path) -> None:
-    crashes = crash_under_load(tmp_path, 4, lambda crashes: 1.5 + crashes * 7 % 35, rounds=40)
+    crashes = crash_under_load(tmp_path, 4, lambda crashes: 1.5 + crashes * 7 % 35, for_s=600)
     assert crashes > 5
