@@ -89,9 +89,10 @@ async def _tidy(desk: HookDesk) -> None:
 
 
 @pytest.fixture
-def stored(database: str) -> Database:
+def stored(state: DatabaseSettings) -> Database:
     """A database with the schema, the pipeline and the hook ``orders``."""
-    stored = Database(database)
+    assert state.url is not None
+    stored = Database(state.url)
     stored.add_pipeline()
     stored.add_hook("orders", "env:ORDERS_SECRET")
     return stored
