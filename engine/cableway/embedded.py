@@ -2,9 +2,9 @@
 The embedded Postgres: a server of one's own in a folder, for trying things out where no database is named.
 
 It listens on a unix socket alone. Commands that use it at the same time share it: each holds a shared
-lock on ``in-use`` for as long as it works, and the last one to leave stops the server. A keeper process
-(this module as a program) waits for that lock too, so that the server also goes when its users were
-killed. Starting and stopping happen under a second lock, ``starting``.
+lock on ``in-use`` for as long as it works, and so do the jobs that it starts; the last one to leave stops
+the server. A keeper process (this module as a program) waits for that lock too, so that the server also
+goes when its users were killed. Starting and stopping happen under a second lock, ``starting``.
 
 As root the server runs as another user, for Postgres refuses root; the package makes that user.
 """
@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -42,28 +43,48 @@ STOP_S = 20
 _HOW = "pip install 'cableway[embedded]', or name a Postgres with DATABASE_URL"
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """A running server: its ``DATABASE_URL``, and the descriptor by which this process uses it.
+
+    A child that inherits ``use`` uses the server as well, for as long as it lives.
+    """
+
+    url: str
+    use: int
+
+
 @contextmanager
-def embedded_postgres(folder: Path = FOLDER, *, say: Callable[[str], object] = lambda _: None) -> Generator[str]:
-    """A running server with its data in *folder*, as a ``DATABASE_URL``; stopped after its last user.
+def embedded_server(
+    folder: Path = FOLDER, *, say: Callable[[str], object] = lambda _: None
+) -> Generator[EmbeddedServer]:
+    """A running server with its data in *folder*; stopped after its last user.
 
     *say* is told in one line when the server is made. Raise `UnavailableError` where the package is missing or the
     server cannot start.
     """
     place = Place.make(folder)
-    with _opened(place.in_use) as use:
-        with _alone(place):
-            fcntl.flock(use, fcntl.LOCK_SH)
-            is_new = not place.data.exists()
-            if not place.is_running():
-                _start(place)
-                _start_keeper(place)
-        if is_new:
-            say(f"no database is named: using the embedded Postgres in {folder}/")
-        try:
-            yield place.url
-        finally:
-            fcntl.flock(use, fcntl.LOCK_UN)
-            stop_if_unused(place)
+    try:
+        with _opened(place.in_use) as use:
+            with _alone(place):
+                fcntl.flock(use, fcntl.LOCK_SH)
+                is_new = not place.data.exists()
+                if not place.is_running():
+                    _start(place)
+                    _start_keeper(place)
+            if is_new:
+                say(f"no database is named: using the embedded Postgres in {folder}/")
+            yield EmbeddedServer(place.url, use)
+    finally:
+        # Closed and not unlocked: children may hold the same lock.
+        stop_if_unused(place)
+
+
+@contextmanager
+def embedded_postgres(folder: Path = FOLDER, *, say: Callable[[str], object] = lambda _: None) -> Generator[str]:
+    """The same as its ``DATABASE_URL``."""
+    with embedded_server(folder, say=say) as server:
+        yield server.url
 
 
 class Place:

@@ -12,8 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cableway.embedded import Place, embedded_postgres
+from cableway.embedded import Place, embedded_postgres, embedded_server
 from cableway.errors import UnavailableError
+from cableway_handlers.launch.local import LocalLauncher
+from cableway_handlers.launch.protocol import Launch
 from tests import need
 
 USER = """
@@ -89,6 +91,19 @@ def test_users_that_were_killed_leave_no_server_behind(folder: Path) -> None:
     assert until(lambda: not Place(folder).is_running())
     with embedded_postgres(folder) as url, psycopg.connect(url) as connection:
         assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+
+
+def test_a_job_that_outlives_its_command_keeps_the_server(folder: Path) -> None:
+    with embedded_server(folder) as server:
+        launcher = LocalLauncher(
+            folder / "launches", environment=os.environ, command=("sleep", "100"), held=(server.use,)
+        )
+        # The run's id is what its command is given: it sleeps so long.
+        job = launcher.launch(Launch("1", 1))
+    assert Place(folder).is_running()
+    launcher.stop(job, grace_s=5)
+    launcher.wait(job, 20)
+    assert until(lambda: not Place(folder).is_running())
 
 
 def test_a_long_path_is_no_hindrance(folder: Path) -> None:

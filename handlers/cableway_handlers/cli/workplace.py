@@ -13,6 +13,7 @@ from cableway.errors import UnknownNameError, UnknownPipelineError, UnknownRunEr
 from cableway.settings import Settings, get_environment, read_settings
 
 if TYPE_CHECKING:
+    from cableway.embedded import EmbeddedServer
     from cableway.storage import DatabaseStorage
     from cableway_handlers.launch.local import LocalLauncher
 
@@ -26,6 +27,8 @@ class Workplace:
 
     settings: Settings
     environment: Mapping[str, str]
+    held: tuple[int, ...] = ()
+    """Descriptors that jobs hold as well: by them an embedded Postgres outlives the command that started a job."""
 
     def storage(self) -> DatabaseStorage:
         """The storage, to be used as a context manager."""
@@ -37,7 +40,7 @@ class Workplace:
         """The launcher of this machine."""
         from cableway_handlers.launch.local import LocalLauncher
 
-        return LocalLauncher(LAUNCHES, environment=self.environment, show_log=show_log)
+        return LocalLauncher(LAUNCHES, environment=self.environment, show_log=show_log, held=self.held)
 
 
 @contextmanager
@@ -52,18 +55,18 @@ def workplace(extra: Mapping[str, str] | None = None) -> Generator[Workplace]:
     if settings.database is not None:
         yield Workplace(settings, variables)
         return
-    with _embedded() as url:
-        variables = {**variables, "DATABASE_URL": url}
-        yield Workplace(read_settings(variables), variables)
+    with _embedded() as server:
+        variables = {**variables, "DATABASE_URL": server.url}
+        yield Workplace(read_settings(variables), variables, held=(server.use,))
 
 
 @contextmanager
-def _embedded() -> Generator[str]:
-    from cableway.embedded import FOLDER, embedded_postgres
+def _embedded() -> Generator[EmbeddedServer]:
+    from cableway.embedded import FOLDER, embedded_server
 
-    with embedded_postgres(say=_say) as url:
+    with embedded_server(say=_say) as server:
         try:
-            yield url
+            yield server
         except (UnknownNameError, UnknownPipelineError, UnknownRunError):
             _say(f"no database is named, so this looked in the embedded Postgres in {FOLDER}/")
             raise

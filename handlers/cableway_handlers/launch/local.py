@@ -32,7 +32,8 @@ class LocalLauncher:
     *folder* keeps one ``.pid`` and one ``.log`` file for each launch; launchers that share it start
     nothing twice. *environment* is the whole environment of the children. With *show_log* the
     children write to our stderr instead of their log files; what they print still goes there.
-    A child is told its launch's name as ``CABLEWAY_EXECUTION_ID``, and so is its attempt known by it.
+    A child is told its launch's name as ``CABLEWAY_EXECUTION_ID``, and so is its attempt known by it. It also has
+    the descriptors *held* open for as long as it lives.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class LocalLauncher:
         environment: Mapping[str, str],
         show_log: bool = False,
         command: Sequence[str] = (sys.executable, "-m", "cableway"),
+        held: Sequence[int] = (),
     ) -> None:
         self._folder = folder
         self._environment = dict(environment)
         self._show_log = show_log
         self._command = tuple(command)
+        self._held = tuple(held)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self.on_failure: Callable[[Launch], object] = lambda _: None
 
@@ -135,7 +138,7 @@ class LocalLauncher:
                 stderr=None if self._show_log else log,
                 env={**self._environment, "CABLEWAY_EXECUTION_ID": launch.name},
                 start_new_session=True,  # neither our terminal's Ctrl-C nor our own end reaches it
-                pass_fds=(pid_file.fileno(),),
+                pass_fds=(pid_file.fileno(), *self._held),
             )
             pid_file.write(f"{child.pid}\n")
         self._children[launch.name] = child
