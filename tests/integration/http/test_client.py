@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -232,18 +233,25 @@ async def test_an_answer_is_read_in_whatever_form_it_comes(answer: bytes) -> Non
 
 
 async def test_an_answer_before_the_request_was_read_is_an_answer() -> None:
+    gone = asyncio.Event()
+
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.write_eof()
-        await reader.read()
+        with suppress(ConnectionError):
+            await writer.drain()
+            writer.write_eof()
+            await reader.read()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        gone.set()
 
     server = await asyncio.start_server(early, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         error = await failure(f"http://127.0.0.1:{port}/", method="POST", body=b"x" * 5_000_000)
+        await asyncio.wait_for(gone.wait(), 10)
     assert (error.reason, error.http_status) == ("status", 413)
 
 
