@@ -33,8 +33,8 @@ def running_cluster(workers: int) -> Generator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def options() -> Iterator[dict[str, Any]]:
-    """Where a cluster is; one of its two workers may just have been killed, and then another comes."""
-    with running_cluster(2) as address:
+    """Where a cluster is; two tests kill one of its workers each, and nobody waits until another has come."""
+    with running_cluster(3) as address:
         yield address
 
 
