@@ -11,7 +11,7 @@ from cableway.errors import CablewayError
 from cableway.secret_sources import SecretSources
 from cableway_handlers.api.hooks.hook import Hook, make_hook, usable_secrets
 from cableway_handlers.api.hooks.secrets import HookSecrets
-from cableway_handlers.api.hooks.senders import Claim, known, read_sent, signed
+from cableway_handlers.api.hooks.senders import Claim, Sent, known, read_fields, signed
 from cableway_handlers.api.problems import RequestError, UnauthenticatedError
 
 NOW = 1_700_000_000
@@ -45,6 +45,10 @@ SIGNING = tuple(kind for kind in KINDS if kind not in {"basic", "api_key"})
 
 def hook(kind: str, **config: Any) -> Hook:
     return make_hook("h", "p", {"secrets": ["env:A"], **KINDS[kind], **config})
+
+
+def read_sent(raw: list[tuple[bytes, bytes]], body: bytes) -> Sent:
+    return Sent(read_fields(raw), body)
 
 
 def secret(kind: str) -> str:

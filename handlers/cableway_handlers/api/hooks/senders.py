@@ -77,11 +77,6 @@ class Claim:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def read_sent(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Sent:
-    """The request. Raise `RequestError` as `read_fields` does."""
-    return Sent(read_fields(headers), body)
-
-
 def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """The headers by name. Raise `RequestError` if one that any hook reads is repeated or malformed."""
     found: dict[str, str] = {}
