@@ -72,11 +72,15 @@ class _SourceItem:
 
 
 class CursorKeeper(Completion):
-    """Follows every item of a flow whose *first* stage makes the source items."""
+    """Follows every item of a flow whose *first* stage makes the source items.
 
-    def __init__(self, first: str) -> None:
+    *passed_before* says how many source items were passed over before one, as finished by earlier attempts.
+    """
+
+    def __init__(self, first: str, passed_before: dict[str, int] | None = None) -> None:
         super().__init__()
         self._first = first
+        self._passed_before = {} if passed_before is None else passed_before
         self._base = self._newest = self._last = _SourceItem("", None)
         self._base.emitted = 0
         self._owners: dict[WorkItem, _SourceItem | tuple[_SourceItem, ...]] = {}
@@ -94,6 +98,8 @@ class CursorKeeper(Completion):
         """A new source item, or more of those that are open."""
         if stage == self._first and how == "fan_out":
             item, previous, last = children[0], self._newest, self._last
+            if self._passed_before:
+                last.emitted += self._passed_before.pop(item.job_id, 0)
             self._owners[item] = self._newest = self._last = last.after = _SourceItem(item.job_id, last)
             previous.holds -= 1
             if not previous.holds:

@@ -29,6 +29,9 @@ class Gate:
         self.recovered: Recovered | None = None
         self.passed_over = 0
         """Source items that were finished already."""
+        self.passed_before: dict[str, int] = {}
+        """How many of them came just before an item that came in, by its id, until `CursorKeeper` has taken note."""
+        self._in_a_row = 0
 
     def item_id(self, position: str) -> str | None:
         """The id of the item at *position*; None: it does not come in. Raise `SourceError` where it can be none."""
@@ -38,7 +41,11 @@ class Gate:
         item_id = self.prefix + position
         if self.recovered is not None and self.recovered.finished(item_id):
             self.passed_over += 1
+            self._in_a_row += 1
             return None
+        if self._in_a_row:
+            self.passed_before[item_id] = self._in_a_row
+            self._in_a_row = 0
         return item_id
 
     def refuse_known(self, stage: str, bloc: str, item: WorkItem) -> None:

@@ -145,7 +145,7 @@ class Upkeep:
             assembly.gate.prefix = line.prefix
             line.made = partial(assembly.rows_in_and_out, committed=False)
             first = assembly.definition.stages[0].name
-            self.observer = CursorKeeper(first) if follow else Completion()
+            self.observer = CursorKeeper(first, assembly.gate.passed_before) if follow else Completion()
         # Without one by item nobody looks at an item's id again.
         of_letters = self._replay is not None and not self._replay.whole
         assembly.gate.exact = not of_letters and (follow or bool(self._exactness.by_item))
