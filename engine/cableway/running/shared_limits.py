@@ -9,6 +9,7 @@ most units cost no query. What it does not use it gives back, or lets lapse, wit
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
 from collections import deque
@@ -87,12 +88,14 @@ class _SharedLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._changed = asyncio.Event()
         self._drawing: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
 
     async def enter(self) -> None:
         """As `Turnstile.enter`. Raise `UnknownNameError` where the limit is not there any more."""
         loop = asyncio.get_running_loop()
         if self._drawing is None or self._drawing.done():
-            self._drawing = loop.create_task(self._draw_while_needed())
+            # Not in the context of the unit that happens to come first: it is no task of its handler.
+            self._drawing = loop.create_task(self._draw_while_needed(), context=self._context)
         if not self._waiting and self._may_begin():
             self._begin()
             return

@@ -12,6 +12,7 @@ import pytest
 
 from cableway.definition import RunSettings
 from cableway.errors import DefinitionError, UnknownNameError
+from cableway.flow.leftovers import Leftovers
 from cableway.flow.turnstile import enter_all, leave_all
 from cableway.running.shared_limits import SharedLimits
 from cableway.runs import RunRequest, record_run
@@ -159,4 +160,20 @@ async def test_who_gives_up_waiting_takes_nothing(
     turnstile.leave()
     async with asyncio.timeout(10):
         await turnstile.enter()
+    await limits.close()
+
+
+async def test_what_draws_is_no_task_that_a_handler_left(
+    storage: DatabaseStorage, store: PostgresRunStore, state: DatabaseSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage.set_limit("crm", concurrency=1)
+    limits = SharedLimits(lambda: PostgresRunStore(state), begun(storage, store))
+    (turnstile,) = limits.turnstiles(["crm"])
+    leftovers = Leftovers()
+    leftovers.mark()
+    async with asyncio.timeout(10):
+        await turnstile.enter()
+    leftovers.tell()
+    assert "have left" not in caplog.text
+    turnstile.leave()
     await limits.close()
