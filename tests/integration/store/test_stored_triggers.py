@@ -146,7 +146,7 @@ def test_listeners_hear_of_what_holds(storage: DatabaseStorage, caplog: pytest.L
     storage.create_scheduler("s", "numbers", "t")
     storage.update_trigger("t", enabled=False)
     storage.update_trigger("t", enabled=False)
-    with pytest.raises(TakenError):
+    with pytest.raises(InUseError):
         storage.delete_trigger("t")
     storage.delete_scheduler("s")
     storage.delete_trigger("t")
