@@ -41,7 +41,7 @@ def application() -> object:
 def main() -> None:
     config = uvicorn.Config(
         application(),  # type: ignore[arg-type]  # an application of either kind
-        http=OneWriteProtocol,
+        http="httptools" if sys.argv[1] == "plain" else OneWriteProtocol,
         lifespan="on",
         ws="none",
         log_config=None,

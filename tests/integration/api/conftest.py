@@ -19,7 +19,7 @@ from cableway_handlers.api.database import DatabaseDesk
 from cableway_handlers.api.hooks import HookDesk, Limits
 from cableway_handlers.launch import Launch
 from tests.integration.api.sending import SECRET_TEXT
-from tests.integration.api.serving import serving
+from tests.integration.api.serving import NO_TLS, serving
 
 PIPELINE = {
     "name": "orders",
@@ -108,5 +108,5 @@ def api(stored: Database) -> Iterator[Api]:
         environment=environment,
         limits=Limits(body_bytes=64 * 1024, body_s=0.5),
     )
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
         yield Api(url, stored, launches, environment, client)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ import uvicorn
 
 from cableway_handlers.api.asgi import Application
 from cableway_handlers.api.one_write import OneWriteProtocol
+
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of the loopback: to read the authorities of the world takes longer than most tests."""
 
 
 @contextmanager

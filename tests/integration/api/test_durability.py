@@ -14,6 +14,7 @@ import pytest
 from tests.fixtures.postgres import Postgres, running_postgres
 from tests.integration.api.conftest import Database
 from tests.integration.api.sending import SECRET_TEXT, webhook
+from tests.integration.api.serving import NO_TLS
 
 SERVER = """
 import os, sys
@@ -56,7 +57,7 @@ class Service:
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False, verify=NO_TLS)
 
     def kill(self) -> None:
         self.process.kill()

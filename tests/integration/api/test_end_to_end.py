@@ -16,6 +16,7 @@ import pytest
 
 from tests.integration.api.conftest import Database
 from tests.integration.api.sending import SECRET_TEXT, webhook
+from tests.integration.api.serving import NO_TLS
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 COMMAND = "import sys; from cableway_handlers.cli import main; sys.exit(main())"
@@ -94,7 +95,7 @@ def test_a_signed_webhook_runs_its_pipeline_under_the_callers_trace(
     served: Served, stored: Database, runs: Listener
 ) -> None:
     request = webhook(served.url, traceparent=f"00-{TRACE_ID}-b7ad6b7169203331-01")
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    with httpx.Client(timeout=30, trust_env=False, verify=NO_TLS) as client:
         response = client.send(request)
         assert response.status_code == 202
         run_id = response.json()["run_id"]
@@ -112,7 +113,7 @@ def test_a_signed_webhook_runs_its_pipeline_under_the_callers_trace(
 
 @pytest.mark.promise("P4")
 def test_a_job_outlives_the_service_that_started_it(served: Served, stored: Database, runs: Listener) -> None:
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    with httpx.Client(timeout=30, trust_env=False, verify=NO_TLS) as client:
         run_id = client.send(webhook(served.url)).json()["run_id"]
     runs.wait_for(run_id, "running")
     served.process.kill()

@@ -19,6 +19,7 @@ import pytest
 from tests.fixtures.postgres import Postgres, running_postgres
 from tests.integration.api.conftest import Api, Database
 from tests.integration.api.sending import SECRET_TEXT, webhook
+from tests.integration.api.serving import NO_TLS
 from tests.integration.api.test_hooks import HEAD, assert_problem
 
 DYING = """
@@ -71,7 +72,7 @@ def test_a_death_between_commit_and_answer_leaves_one_run(stored: Database, tmp_
         return code
 
     process, url = serve("dies")
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    with httpx.Client(timeout=30, trust_env=False, verify=NO_TLS) as client:
         with pytest.raises(httpx.HTTPError):
             client.send(webhook(url, id="msg_1"))
         assert ends(process) == 9

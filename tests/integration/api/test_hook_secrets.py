@@ -15,7 +15,7 @@ from cableway_handlers.api.database import DatabaseDesk
 from cableway_handlers.api.hooks import secrets
 from cableway_handlers.api.hooks.senders import signed
 from tests.integration.api.conftest import Database, RecordingLaunches
-from tests.integration.api.serving import serving
+from tests.integration.api.serving import NO_TLS, serving
 
 FIRST, SECOND = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "whsec_b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcg=="
 BODY = b'{"day": "2026-01-31"}'
@@ -33,7 +33,7 @@ def test_a_secret_in_a_folder_is_replaced_without_a_restart(
         RecordingLaunches(),
         environment={"CABLEWAY_SECRETS": f"env:NONE_,file:{tmp_path}"},
     )
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
 
         def answer(secret: str, delivery: str) -> int:
             headers = signed(TriggerDefinition(kind="webhook"), secret, BODY, delivery=delivery, now_s=int(time.time()))

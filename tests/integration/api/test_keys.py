@@ -18,7 +18,7 @@ from cableway_handlers.api.front import Front
 from cableway_handlers.api.keys import NewKey, create_key, revoke_key
 from tests.fixtures.postgres import Postgres
 from tests.integration.api.conftest import PIPELINE, Api, Database, RecordingLaunches
-from tests.integration.api.serving import refused, serving
+from tests.integration.api.serving import NO_TLS, refused, serving
 
 
 def new_key(database: Database, name: str, *scopes: str, **limits: Any) -> NewKey:
@@ -44,7 +44,7 @@ def closed(postgres: Postgres) -> Iterator[Api]:
             storage.create_scheduler(f"{pipeline}-hourly", pipeline, f"{pipeline}-hourly")
     desk = DatabaseDesk(DatabaseSettings(url=stored.conninfo))
     app = create_app(desk, launches, environment={}, access=Access(closed=True))
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
         yield Api(url, stored, launches, {}, client)
     postgres.drop_database(name)
 
@@ -247,14 +247,14 @@ def test_the_first_key_closes_a_server_that_was_open(api: Api) -> None:
     key = new_key(api.database, "first", "read")
     # It may take a second to be noticed, and is at once where the question comes with a new server.
     app = create_app(DatabaseDesk(DatabaseSettings(url=api.database.conninfo)), api.launches, environment={})
-    with serving(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, trust_env=False, verify=NO_TLS) as client:
         refused(client.get("/blocs"), 401, "key_needed")
         assert client.get("/blocs", headers=bearer(key.text)).status_code == 200
         with DatabaseStorage(DatabaseSettings(url=api.database.conninfo)) as storage:
             storage.session.drive(revoke_key("first"))
         refused(client.get("/blocs", headers=bearer(key.text)), 401, "key_needed")
     app = create_app(DatabaseDesk(DatabaseSettings(url=api.database.conninfo)), api.launches, environment={})
-    with serving(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, trust_env=False, verify=NO_TLS) as client:
         refused(client.get("/blocs"), 401, "key_needed")
 
 
@@ -263,7 +263,7 @@ def test_who_asks_too_often_is_told_to_wait(stored: Database) -> None:
     desk = DatabaseDesk(DatabaseSettings(url=stored.conninfo))
     app = create_app(desk, RecordingLaunches(), environment={}, access=Access(closed=True, rate_per_s=0.01, burst=5))
     keys = [new_key(stored, name, "read").text for name in ("one", "two")]
-    with serving(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, trust_env=False, verify=NO_TLS) as client:
         answers = [client.get("/blocs", headers=bearer(keys[0])) for _ in range(50)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 45
         refused(answers[-1], 429, "too_many_requests")
@@ -278,7 +278,7 @@ def test_who_asks_too_often_is_told_to_wait(stored: Database) -> None:
 def test_how_often_is_a_setting(stored: Database) -> None:
     desk = DatabaseDesk(DatabaseSettings(url=stored.conninfo))
     app = create_app(desk, RecordingLaunches(), environment={"CABLEWAY_API_RATE": "1"}, access=Access(closed=True))
-    with serving(app) as url, httpx.Client(base_url=url, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, trust_env=False, verify=NO_TLS) as client:
         answers = [client.get("/blocs").status_code for _ in range(40)]
     assert answers[:4] == [401] * 4
     assert 429 in answers

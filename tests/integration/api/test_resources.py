@@ -16,7 +16,7 @@ from cableway_handlers.api.app import create_app
 from cableway_handlers.api.database import DatabaseDesk
 from tests.fixtures.postgres import Postgres
 from tests.integration.api.conftest import PIPELINE, Api, Database, RecordingLaunches
-from tests.integration.api.serving import refused, serving
+from tests.integration.api.serving import NO_TLS, refused, serving
 
 BLOC = {"name": "rows", "bloc_type": "csv_loader", "config": {"file_path": "data.csv"}}
 
@@ -28,7 +28,7 @@ def shared(postgres: Postgres) -> Iterator[Api]:
     stored, launches = Database(postgres.conninfo(name)), RecordingLaunches()
     stored.add_pipeline()
     app = create_app(DatabaseDesk(DatabaseSettings(url=stored.conninfo)), launches, environment={})
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30, trust_env=False, verify=NO_TLS) as client:
         yield Api(url, stored, launches, {}, client)
     postgres.drop_database(name)
 

@@ -20,6 +20,7 @@ from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
 from cableway_handlers.api.keys import create_key
 from tests.integration.api.conftest import Database
+from tests.integration.api.serving import NO_TLS
 
 COMMAND = "import sys; from cableway_handlers.cli import main; sys.exit(main())"
 
@@ -94,7 +95,7 @@ class Hammer:
 
     def _ask(self, keep: bool) -> None:
         limits = httpx.Limits(max_keepalive_connections=1 if keep else 0)
-        with httpx.Client(base_url=self._url, timeout=20, trust_env=False, limits=limits) as client:
+        with httpx.Client(base_url=self._url, timeout=20, trust_env=False, verify=NO_TLS, limits=limits) as client:
             while not self._stop.is_set():
                 try:
                     response = client.post("/runs", json={"pipeline": "nobody"})
@@ -164,7 +165,7 @@ def test_beyond_this_machine_there_must_be_a_key(stored: Database, tmp_path: Pat
     served = Served(stored, tmp_path, "--host", "0.0.0.0", "--port", "0")
     try:
         url = served.url.replace("0.0.0.0", "127.0.0.1")
-        with httpx.Client(base_url=url, timeout=20, trust_env=False) as client:
+        with httpx.Client(base_url=url, timeout=20, trust_env=False, verify=NO_TLS) as client:
             assert client.get("/blocs").status_code == 401
             assert client.get("/health").json() == {"status": "up"}
             shown = client.get("/health", headers={"authorization": f"Bearer {key}"}).json()
@@ -192,7 +193,7 @@ def test_in_the_background_it_outlives_the_command(stored: Database, tmp_path: P
     assert done.returncode == 0, done.stderr
     pid = int(done.stdout)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False, verify=NO_TLS) as client:
             assert client.get("/health").json() == {"status": "up", "database": "up", "scheduler": "up"}
         assert b"SOURCE=prod" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         assert os.getsid(pid) == pid

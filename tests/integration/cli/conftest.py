@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from cableway.settings import DatabaseSettings
 from tests.unit.cli.conftest import Command
 
 PIPELINE = """
@@ -20,6 +22,20 @@ stages:
     blocs:
       - {name: doubled, bloc_type: example_transformer, config: {factor: 2, source_bloc: rows}}
 """
+
+
+@pytest.fixture
+def database(state: DatabaseSettings) -> str:
+    """The conninfo of a database of its own, with the schema."""
+    assert state.url is not None
+    return state.url
+
+
+@pytest.fixture
+def without_schema(database: str) -> None:
+    """Nobody has used the database before."""
+    with psycopg.connect(database) as connection:
+        connection.execute("DROP SCHEMA cableway CASCADE")
 
 
 @pytest.fixture

@@ -66,6 +66,7 @@ def test_no_runs_yet_says_how_to_make_one(cableway: Command) -> None:
     assert cableway.err == "no runs yet: `cableway run NAME` makes one\n"
 
 
+@pytest.mark.usefixtures("without_schema")
 def test_migrate_makes_the_schema_and_then_nothing(cableway: Command) -> None:
     assert cableway("migrate") == 0
     assert "applied 0001" in cableway.err

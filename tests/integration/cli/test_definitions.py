@@ -169,6 +169,7 @@ def test_a_part_of_a_stored_pipeline_is_tried_out_and_not_recorded(cableway: Com
     assert cableway.json("runs", "list") == []
 
 
+@pytest.mark.usefixtures("without_schema")
 def test_names_are_completed(cableway: Command) -> None:
     assert completion.pipelines("") == [], "there is no schema yet, and none is made"
     assert cableway("apply", "tiny.yaml") == 0
@@ -180,6 +181,7 @@ def test_names_are_completed(cableway: Command) -> None:
     assert completion.pipelines_and_runs("") == [("tiny", "")]
 
 
+@pytest.mark.usefixtures("without_schema")
 def test_doctor_sees_the_database_and_its_schema(cableway: Command, database: str) -> None:
     found = {each["what"]: each["words"] for each in cableway.json("doctor")}
     assert found["database"].startswith("Postgres 1")
@@ -193,6 +195,7 @@ def test_doctor_sees_the_database_and_its_schema(cableway: Command, database: st
     assert "use a newer Cableway" in cableway.out
 
 
+@pytest.mark.usefixtures("without_schema")
 def test_migrate_tells_json(cableway: Command) -> None:
     assert cableway.json("migrate")["applied"][0].startswith("0001")
     assert cableway.json("migrate") == {"schema": "cableway", "applied": []}

@@ -181,13 +181,13 @@ stages:
         bloc_type: python
         config:
           {{function: "tests.integration.cli.waiting:die_once", frames: arrow, arguments: {{marker: "{marker}"}}}}
-settings: {{attempts: {attempts}, lease_ttl_s: 3600, backoff: {{initial_s: 0.1}}}}
+settings: {{attempts: {attempts}, lease_ttl_s: 3600, backoff: {{initial_s: 3600}}}}
 """
 
 
-@pytest.mark.parametrize(("attempts", "state"), [(1, "crashed"), (2, "queued")])
+@pytest.mark.parametrize(("attempts", "then"), [(1, "crashed"), (2, "queued")])
 def test_a_run_whose_process_died_need_not_wait_for_its_lease(
-    asking: Command, tmp_path: Path, attempts: int, state: str
+    asking: Command, tmp_path: Path, attempts: int, then: str
 ) -> None:
     Path("dying.yaml").write_text(DYING.format(marker=tmp_path / "died", attempts=attempts))
     assert asking("apply", "dying.yaml") == 0, asking.err
@@ -195,7 +195,7 @@ def test_a_run_whose_process_died_need_not_wait_for_its_lease(
     assert "died with exit code 137; its lease is over" in asking.err
     run_id = asking.json("runs", "list")[0]["run_id"]
     details = asking.json("runs", "show", run_id)
-    assert details["run"]["state"] == state
+    assert details["run"]["state"] == then
     assert [(each["state"], each["exit_code"]) for each in details["attempts"]] == [("crashed", 137)]
     assert asking("run", run_id) == 0, asking.err
     details = asking.json("runs", "show", run_id)

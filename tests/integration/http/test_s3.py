@@ -259,6 +259,7 @@ def test_a_large_object_goes_in_parts_and_none_of_them_stay_behind(store: Any, e
     store.abort_multipart_upload(Bucket=BUCKET, Key="big.csv.other", UploadId=other["UploadId"])
 
 
+@pytest.mark.chaos
 @pytest.mark.fault("H9")
 @pytest.mark.promise("P21")
 async def test_a_job_that_is_killed_leaves_no_object_and_the_next_one_its_own_alone(

@@ -110,7 +110,7 @@ def test_a_wrong_password_is_77_at_once(postgres_tcp: Postgres) -> None:
     assert "canary" not in ended.err + ended.out
 
 
-@pytest.mark.parametrize("run_id", [UNKNOWN, "no id at all", "'; DROP TABLE x;--", ""])
+@pytest.mark.parametrize("run_id", [UNKNOWN, "'; DROP TABLE x;--", ""])
 def test_an_unknown_run(stored: State, run_id: str) -> None:
     assert told(stored.run(run_id), 78, "unknown_run").startswith(f"no run {run_id!r} in Postgres at")
 

@@ -174,7 +174,8 @@ def test_killed_at_five_places_with_a_cursor(world: World, seed: int) -> None:
 
 @pytest.mark.promise("P17")
 @pytest.mark.fault("B1")
-@pytest.mark.parametrize("place", ["rows_written:term:2", pytest.param("item_read:term:5", marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("place", ["rows_written:term:2", "item_read:term:5"])
 def test_a_drained_attempt_is_gone_on_with(world: World, place: str) -> None:
     run_id = world.record({"name": "write", "blocs": written("rows")})
     assert world.attempt(run_id, place) == 143

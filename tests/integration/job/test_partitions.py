@@ -129,8 +129,15 @@ def world(state: DatabaseSettings, tmp_path: Path) -> World:
 
 
 @pytest.mark.promise("P17")
-@pytest.mark.parametrize("load", [FROM_FILES, FROM_TABLE], ids=["files", "table"])
-@pytest.mark.parametrize("kill", ["after_commit", "planned"])
+@pytest.mark.parametrize(
+    ("load", "kill"),
+    [
+        pytest.param(FROM_FILES, "after_commit", id="files-after_commit"),
+        pytest.param(FROM_TABLE, "planned", id="table-planned"),
+        pytest.param(FROM_FILES, "planned", id="files-planned", marks=pytest.mark.chaos),
+        pytest.param(FROM_TABLE, "after_commit", id="table-after_commit", marks=pytest.mark.chaos),
+    ],
+)
 def test_parts_load_what_one_run_does_though_one_is_killed(world: World, load: dict[str, Any], kill: str) -> None:
     recorded = world.record(load)
     first, *others = recorded.parts
@@ -282,8 +289,15 @@ def numbers(world: World) -> list[int]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.promise("P17")
-@pytest.mark.parametrize("load", [FROM_FILES, FROM_TABLE], ids=["files", "table"])
-@pytest.mark.parametrize("old", [True, False], ids=["over_another", "new"])
+@pytest.mark.parametrize(
+    ("load", "old"),
+    [
+        pytest.param(FROM_FILES, True, id="files-over_another"),
+        pytest.param(FROM_TABLE, False, id="table-new"),
+        pytest.param(FROM_FILES, False, id="files-new", marks=pytest.mark.chaos),
+        pytest.param(FROM_TABLE, True, id="table-over_another", marks=pytest.mark.chaos),
+    ],
+)
 def test_parts_build_a_table_aside_that_the_last_one_puts_in_place(
     world: World, load: dict[str, Any], *, old: bool
 ) -> None:
@@ -415,7 +429,9 @@ def cursor(world: World) -> LineRow:
 
 @pytest.mark.timeout(180)
 @pytest.mark.promise("P17")
-@pytest.mark.parametrize("load", [NEW_FROM_FILES, NEW_FROM_TABLE], ids=["files", "table"])
+@pytest.mark.parametrize(
+    "load", [pytest.param(NEW_FROM_FILES, marks=pytest.mark.chaos), NEW_FROM_TABLE], ids=["files", "table"]
+)
 def test_parts_move_a_cursor_together_once_all_are_through(world: World, load: dict[str, Any]) -> None:
     first, *others = world.record(load).parts
     for part in others:

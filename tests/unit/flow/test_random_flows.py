@@ -217,7 +217,7 @@ async def drive(plan: Plan, lives: Lives) -> None:
 
 @pytest.mark.fault("A20")
 @pytest.mark.promise("P10")
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(plan=plans())
 def test_items_add_up_and_the_run_ends(plan: Plan) -> None:
     lives = Lives()
