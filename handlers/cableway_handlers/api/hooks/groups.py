@@ -1,8 +1,9 @@
 """
 Questions that wait are answered together: one statement and one commit for all that came while the last one ran.
 
-Under load a group is as large as the time that the database takes lets it become; without load a question
-waits for nobody. The backlog is bounded: beyond it, and beyond the deadline, a caller is told to come again.
+Without load a question waits for nobody. Under load a group takes half of those who wait: while the database works
+for them, the loop works for the others, and neither waits for the other side. The backlog is bounded: beyond it, and
+beyond the deadline, a caller is told to come again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from cableway.errors import CablewayError, UnavailableError
 
 MAX_GROUP = 256
 """Questions that are answered together."""
+SMALL_GROUP = 32
+"""As many as may go together although that leaves nobody waiting."""
 MAX_BACKLOG = 2048
 """Questions that may wait."""
 
@@ -73,7 +76,8 @@ class Groups(Generic[_Question, _Answer]):
 
     def _next(self) -> list[tuple[_Question, asyncio.Future[_Answer]]]:
         group: list[tuple[_Question, asyncio.Future[_Answer]]] = []
-        while self._waiting and len(group) < self._most:
+        most = min(self._most, max(SMALL_GROUP, len(self._waiting) // 2))
+        while self._waiting and len(group) < most:
             asked = self._waiting.popleft()
             if not asked[1].done():
                 group.append(asked)
