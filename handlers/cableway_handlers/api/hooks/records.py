@@ -99,17 +99,38 @@ class Keeper:
         self._pause_s = pause_s
         self._waiting: deque[Record] = deque(maxlen=MAX_WAITING)
         self._lost = 0
-        self._task: asyncio.Task[None] | None = None
+        self._pausing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, record: Record) -> None:
         """Keep *record* soon; never blocks, never raises."""
         self._lost += len(self._waiting) == MAX_WAITING
         self._waiting.append(record)
-        if self._task is None:
-            self._task = asyncio.create_task(self._after_a_pause())
+        if self._pausing is None:
+            self._pausing = task = asyncio.create_task(self._after_a_pause())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def flush(self) -> None:
-        """Store what there is now."""
+        """Store what there is now; what is being stored meanwhile is stored when this returns."""
+        await self._store()
+        await asyncio.gather(*(self._tasks - {self._pausing}), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Store what there is, and end."""
+        if self._pausing is not None:
+            self._pausing.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store()
+
+    async def _after_a_pause(self) -> None:
+        try:
+            await asyncio.sleep(self._pause_s)
+        finally:
+            self._pausing = None
+            await self._store()
+
+    async def _store(self) -> None:
         records = list(self._waiting)
         self._waiting.clear()
         if self._lost:
@@ -123,17 +144,3 @@ class Keeper:
             _log.warning("%d deliveries were not kept: %s", len(records), error)
         except Exception:  # noqa: BLE001 - nothing hangs on them
             _log.exception("%d deliveries were not kept", len(records))
-
-    async def close(self) -> None:
-        """Store what there is, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self.flush()
-
-    async def _after_a_pause(self) -> None:
-        try:
-            await asyncio.sleep(self._pause_s)
-        finally:
-            self._task = None
-        await self.flush()
