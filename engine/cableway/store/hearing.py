@@ -63,6 +63,9 @@ class Ear:
             return False
         try:
             said = [concerns(notice.payload) for notice in self._connection.notifies(timeout=0)]
+            # What came right behind the answer to a statement has been read with it, and nobody looked at it yet.
+            while (notice := self._connection.pgconn.notifies()) is not None:
+                said.append(concerns(notice.extra.decode()))
         except psycopg.Error:
             self._hears, self._connection = False, None
             return True
