@@ -2,8 +2,8 @@
 The composition root: claim a run, build what its version names, let it run, record what came of it.
 
 This is the one module that knows concrete stores, catalogs and telemetry, and it is over 400 lines because all of
-them meet here. What a container does
-is `run_job`; it returns the exit code and has printed one JSON object as its last line.
+them meet here. What a container does is `run_job`; it returns the exit code and has printed one JSON object as its
+last line.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ class OneWriteTransport(asyncio.Transport):
     def abort(self) -> None:
         """Close without sending anything more."""
         self._held.clear()
+        self._bytes = 0
         self._inner.abort()
 
     def is_closing(self) -> bool:

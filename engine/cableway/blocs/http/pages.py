@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -60,7 +60,10 @@ class Pages:
         page = await self._page(numbers.at(0), "0")
         many, number, last = numbers.pages(page), 0, b""
         end = many if many is not None else 1 if numbers.is_last(page) else how.max_pages
-        ask: Callable[[int], Awaitable[Reply]] = lambda number: self._client.send(numbers.at(number), key=str(number))  # noqa: E731
+
+        async def ask(number: int) -> Reply:
+            return await self._client.send(numbers.at(number), key=str(number))
+
         async with Ahead(ask, first=1, end=min(end, how.max_pages), most=self._ahead) as ahead:
             while True:
                 last = self._digest(page, last)

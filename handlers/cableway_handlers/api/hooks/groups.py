@@ -1,5 +1,5 @@
 """
-Questions that wait are answered together: one statement and one commit for all that came while the last one ran.
+Questions that wait are answered together, by one statement and one commit.
 
 Without load a question waits for nobody. Under load a group takes half of those who wait: while the database works
 for them, the loop works for the others, and neither waits for the other side. The backlog is bounded: beyond it, and
