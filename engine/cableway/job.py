@@ -110,12 +110,10 @@ def run_opened(
 
     *tell* is given the last line.
     """
-    asked_at, claim = _claim(opened, settings.execution, wait)
+    stop = Stop()
+    asked_at, claim = _claim(opened, settings.execution, wait, signals or Signals(), stop)
     match claim:
         case Claimed():
-            stop = Stop()
-            if signals is not None:
-                signals.drain_by(partial(stop.ask, InterruptedRunError("the run was stopped by a signal")))
             last_word = LastWord(stop, claim.lease, opened.another, tell)
             if signals is not None:  # then the process is ours to end
                 last_word.start()
@@ -131,14 +129,21 @@ def run_opened(
 
 
 def _claim(
-    opened: Opened, execution: str | None, wait: Callable[[float], object]
+    opened: Opened, execution: str | None, wait: Callable[[float], object], signals: Signals, stop: Stop
 ) -> tuple[float, Claimed | Held | Full | Ended]:
-    """The claim, and the monotonic time just before it; where the run is held or full, after *wait*ing for a while."""
+    """The claim, and the monotonic time just before it; where the run is held or full, after *wait*ing for a while.
+
+    Once it is claimed a signal asks *stop*.
+    """
     pauses_s = iter(FULL_PAUSES_S)
     was_held = False
     while True:
         asked_at = time.monotonic()
-        claim = opened.store.claim(opened.run_id, external_id=execution)
+        with signals.held_back():
+            claim = opened.store.claim(opened.run_id, external_id=execution)
+            if isinstance(claim, Claimed):
+                failpoints.reach("claimed")
+                signals.drain_by(partial(stop.ask, InterruptedRunError("the run was stopped by a signal")))
         if isinstance(claim, Held) and not was_held:
             log.info("run %s is held by another attempt; waiting %.0f s", opened.run_id, claim.expires_in_s)
             was_held, pause_s = True, claim.expires_in_s + 1
@@ -187,7 +192,6 @@ class _Job:
 
     def run(self, asked_at: float, tell: Callable[[str], object]) -> int:
         """Work, record, *tell* how it ended; the exit code. *asked_at* is when the lease was asked for."""
-        failpoints.reach("claimed")
         self._last_word.trace_id = self._telemetry.trace_id
         name_the_run(self._run.run_id, self._telemetry.trace_id, self._telemetry.span_id)
         if self._run.state is RunState.CANCELLING:

@@ -6,8 +6,8 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 143
 """`cableway.errors.EXIT_INTERRUPTED`, known before anything else is imported."""
+
+HELD_BACK_S = 2.0
+"""Seconds that a signal waits for the answer to a claim that has been sent."""
 
 LOST_GRACE_S = 5.0
 """Seconds that blocs get to close in when the lease is lost and another attempt may be at work."""
@@ -71,6 +74,7 @@ class Signals:
     def __init__(self) -> None:
         self._drain: Callable[[], None] | None = None
         self._caught = False
+        self._holding = False
 
     def install(self) -> None:
         """Take the signals from here on. SIGUSR1 writes every thread's stack to stderr and changes nothing."""
@@ -82,14 +86,37 @@ class Signals:
         with suppress(RuntimeError, OSError, AttributeError, ValueError):  # stderr may be closed
             faulthandler.register(signal.SIGUSR1, all_threads=True)
 
+    @contextmanager
+    def held_back(self) -> Generator[None]:
+        """Meanwhile the first signal waits, for `HELD_BACK_S` at most: for `drain_by`, or else for the end of this.
+
+        A claim is the database's before its answer is here, and a process that ended in between would leave a run
+        that looks at work until its lease has run out.
+        """
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+            if self._caught:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                if self._drain is None:
+                    os._exit(INTERRUPTED)
+
     def drain_by(self, drain: Callable[[], None]) -> None:
-        """From now on the first signal calls *drain*, and the second one ends the process."""
+        """From now on the first signal calls *drain*, at once where it was held back; the second ends the process."""
         self._drain = drain
+        if self._caught:
+            drain()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        if self._drain is None or self._caught:
+        if self._caught or (self._drain is None and not self._holding):
             # Not by an exception: one that comes in during an import, or while something is let go of, gets lost.
             os._exit(INTERRUPTED)
         self._caught = True
-        self._drain()
+        if self._drain is not None:
+            self._drain()
+        else:  # a timer's signal is one more, and the second ends the process
+            signal.signal(signal.SIGALRM, self._handle)
+            signal.setitimer(signal.ITIMER_REAL, HELD_BACK_S)

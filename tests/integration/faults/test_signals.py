@@ -87,6 +87,15 @@ def test_during_an_import(stored: State, processes: Processes, tmp_path: Path, m
     assert runs(stored, "state = 'queued'" if module == "psycopg" else "state = 'interrupted'")
 
 
+@pytest.mark.promise("P16")
+@pytest.mark.fault("B1")
+def test_before_the_answer_to_the_claim_has_been_looked_at(stored: State, processes: Processes) -> None:
+    process = processes.at(record(stored, stage(bloc("numbers"))), stored.url, "claimed:term")
+    last = last_line(process)
+    assert (last["state"], process.returncode) == ("interrupted", 143)
+    assert runs(stored, "state = 'interrupted' AND exit_code = 143")
+
+
 @pytest.mark.fault("B1")
 def test_while_it_waits_for_another_attempt(stored: State, processes: Processes) -> None:
     run_id = record(stored, stage(bloc("numbers")))

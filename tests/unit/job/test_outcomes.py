@@ -297,12 +297,14 @@ def test_a_run_that_was_cancelled_before_it_began_does_not_begin() -> None:
 
 @pytest.fixture
 def signals() -> Iterator[Signals]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    caught = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in caught}
     found = Signals()
     found.install()
     yield found
     for number, handler in before.items():
         signal.signal(number, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -335,17 +337,68 @@ def test_what_is_in_flight_finishes_within_the_grace(signals: Signals) -> None:
     assert ran.result.counts["lost"] == 0
 
 
+class Left(Exception):  # noqa: N818 - it plays the end of the process
+    pass
+
+
+def leave(code: int) -> None:
+    raise Left(code)
+
+
 def test_before_there_is_a_run_a_signal_ends_the_process(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Left(Exception):  # noqa: N818 - it plays the end of the process
-        pass
-
-    def leave(code: int) -> None:
-        raise Left(code)
-
     monkeypatch.setattr("cableway.running.stopping.os._exit", leave)
     assert signals is not None
     with pytest.raises(Left, match="143"):
         signal.raise_signal(signal.SIGTERM)
+
+
+class Interrupted(MemoryRunStore):
+    """Sends a signal while the answer to the claim is on its way; *twice* says it again."""
+
+    def __init__(self, *, twice: bool = False) -> None:
+        super().__init__()
+        self._twice = twice
+
+    def claim(self, run_id: str, **more: Any) -> Any:
+        claim = super().claim(run_id, **more)
+        signal.raise_signal(signal.SIGTERM)
+        if self._twice:
+            signal.raise_signal(signal.SIGTERM)
+        return claim
+
+
+def test_a_signal_waits_for_the_answer_to_the_claim(signals: Signals) -> None:
+    ran = run(hanging(grace_s=0.3), store=Interrupted(), signals=signals)
+    assert (ran.code, ran.run.state) == (143, "interrupted")
+    assert seen("multiply") == []
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_second_signal_does_not_wait_for_it(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cableway.running.stopping.os._exit", leave)
+    with pytest.raises(Left, match="143"):
+        run(hanging(), store=Interrupted(twice=True), signals=signals)
+
+
+def test_a_signal_does_not_wait_for_an_answer_that_stays_away(
+    signals: Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cableway.running.stopping.os._exit", leave)
+    monkeypatch.setattr("cableway.running.stopping.HELD_BACK_S", 0.05)
+    with pytest.raises(Left, match="143"), signals.held_back():
+        signal.raise_signal(signal.SIGTERM)
+        threading.Event().wait(20)
+
+
+def test_a_signal_during_a_claim_that_gets_nothing_ends_the_process(
+    signals: Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cableway.running.stopping.os._exit", leave)
+    store = Interrupted()
+    run_id = store.add_run(hanging())
+    store.cancel(run_id)
+    with pytest.raises(Left, match="143"):
+        run_opened(Opened(store, lambda: store, run_id), read_settings({}), {}, signals=signals)
 
 
 def test_the_second_signal_ends_the_process_at_once(signals: Signals, monkeypatch: pytest.MonkeyPatch) -> None:
