@@ -66,7 +66,7 @@ def test_data_stay_and_the_second_start_is_fast(folder: Path) -> None:
     assert not Place(folder).is_running()
     begun = time.monotonic()
     with embedded_postgres(folder, say=said.append) as url, psycopg.connect(url) as connection:
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
         assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
     assert len(said) == 1, "only what makes it says so"
 

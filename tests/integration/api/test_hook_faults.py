@@ -99,7 +99,7 @@ def test_a_database_that_does_not_answer_in_time_is_a_503_that_leaves_nothing(ap
         assert_problem(refused, 503, "unavailable")
         assert refused.headers["retry-after"] == "5"
         blocking.rollback()
-    assert took_s < 3  # 2 s, and what a busy machine adds
+    assert took_s < 8  # 2 s, and what a busy machine adds
     assert api.database.rows("SELECT count(*) FROM cableway.runs") == [{"count": 1}]
     assert api.send(webhook(api.url)).status_code == 202
     api.database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")

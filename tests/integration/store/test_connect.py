@@ -63,7 +63,7 @@ def test_a_refused_connection_is_tried_again_for_the_budget() -> None:
     assert isinstance(error, UnavailableError)
     assert f"127.0.0.1:{port}, database 'etl'" in str(error)
     assert "connection refused" in str(error)
-    assert took_s < 3
+    assert took_s < 10
 
 
 def test_a_name_that_nobody_knows_is_named() -> None:
@@ -103,7 +103,7 @@ def test_refused_credentials_are_not_tried_again(code: str, words: str, wants_pa
         error, took_s = failure(settings, 20)
     assert isinstance(error, CredentialsError)
     assert "'ada'" in str(error)
-    assert took_s < 5
+    assert took_s < 10
 
 
 @pytest.mark.fault("C12")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -23,6 +22,7 @@ from cableway.store.postgres import PostgresRunStore
 from cableway.store.session import Session
 from cableway.stored.tick_plans import TickPlan, plan_ticks
 from cableway.stored.ticks import BATCH, DecidedTicks, decide
+from tests.fixtures.processor_time import within
 from tests.fixtures.state import pipeline, store_version
 
 MINUTE = timedelta(minutes=1)
@@ -103,9 +103,8 @@ def test_whatever_was_missed_is_run_or_on_record(
     scheduler(storage, expression=expression, catchup=catchup, catchup_window_s=7200, max_catchup_runs=5)
     due_from(storage.session, NOON)
     back = NOON + away + timedelta(seconds=30)
-    before = time.process_time()
-    decided = tick(storage.session, back)
-    assert time.process_time() - before < 1, "the work is bounded"
+    with within(1):  # the work is bounded
+        decided = tick(storage.session, back)
     all_ticks = {"* * * * *": away // MINUTE, "0 * * * *": away // timedelta(hours=1), "30 5 * * *": away.days}
     # Whole hours away: half past five is among them 30 times in 30 days, and not between noon and six.
     assert len(decided.fired) + decided.not_run == all_ticks[expression]
@@ -398,11 +397,10 @@ def test_a_decision_that_is_not_committed_is_made_by_the_next_one(storage: Datab
 def test_thousands_due_at_once_are_decided_in_a_few_transactions(storage: DatabaseStorage) -> None:
     many(storage, 2 * BATCH, "0 * * * *")
     due_from(storage.session, NOON)
-    before = time.process_time()
-    first = tick(storage.session, NOON + timedelta(hours=1))
-    second = tick(storage.session, NOON + timedelta(hours=1))
+    with within(5):
+        first = tick(storage.session, NOON + timedelta(hours=1))
+        second = tick(storage.session, NOON + timedelta(hours=1))
     assert (len(first.fired), first.more, len(second.fired)) == (BATCH, True, BATCH)
-    assert time.process_time() - before < 5
 
 
 def test_a_scheduler_can_be_run_now(storage: DatabaseStorage) -> None:

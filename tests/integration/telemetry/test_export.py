@@ -25,8 +25,8 @@ from tests.fixtures.hand_flow import HandFlow
 from tests.integration.telemetry.bare import FACTS, settings, work
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-# Over the deadline a slow machine may need a little for what is not telemetry's.
-GRACE_S = 1.0
+# Over the deadline a busy machine may need some seconds for what is not telemetry's.
+GRACE_S = 4.0
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "http/json"])
@@ -123,9 +123,8 @@ def test_what_will_not_pass_is_dropped_and_counted(
     collector: Collector, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector.always = Reply(status)
-    began = time.monotonic()
     exported = work(RunTelemetry(settings(collector.url), FACTS))
-    assert time.monotonic() - began < 3
+    assert len(collector.requests) == 1, "it is not sent again"
     assert (exported.sent, exported.dropped, exported.reason) == (0, exported.made, f"HTTP {status}")
     assert f"{exported.made} of {exported.made} spans were not delivered: HTTP {status}" in caplog.text
 

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +9,10 @@ import pytest
 from cableway.catalog import Catalog
 from cableway.checks import check_document, read_document
 from cableway.errors import DefinitionError
+from tests.fixtures.processor_time import within
 from tests.unit.definitions.checking import check, faults_in, faults_of, inline, pipeline
 
 COUNT = 10_000
-
-
-@contextmanager
-def within(limit_s: float) -> Generator[None]:
-    """By processor time, so that neighbours do not disturb."""
-    started = time.process_time()
-    yield
-    took_s = time.process_time() - started
-    assert took_s < limit_s
 
 
 def chain() -> list[Any]:

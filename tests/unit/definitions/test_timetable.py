@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 import re
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from cableway.definitions.cron_grammar import CronError, CronRule, parse_cron
 from cableway.definitions.timetable import Timetable, timetable
+from tests.fixtures.processor_time import within
 
 MINUTE = timedelta(minutes=1)
 
@@ -278,6 +278,5 @@ def test_marks_tell_what_a_change_of_clocks_does() -> None:
 
 def test_ten_years_of_minutes_are_counted_without_looking_at_each() -> None:
     table = timetable("* * * * *", "Europe/Paris")
-    before = time.process_time()
-    assert table.count(utc("2016-01-01"), utc("2026-01-01")) == 3653 * 1440
-    assert time.process_time() - before < 1
+    with within(1):
+        assert table.count(utc("2016-01-01"), utc("2026-01-01")) == 3653 * 1440

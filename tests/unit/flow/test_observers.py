@@ -165,9 +165,8 @@ async def test_statistics_add_up_over_the_stages() -> None:
     first, second = made.stage_statistics()
     assert (first.queued, first.done, first.emitted, first.waiting, first.in_work) == (20, 20, 20, 0, 0)
     assert (second.queued, second.done, second.skipped, second.emitted) == (20, 10, 10, 10)
-    assert 20 * 0.002 <= first.work_s < 2
+    assert 20 * 0.002 <= first.work_s < 20
     assert first.wait_s >= 0
-    assert second.work_s < first.work_s
 
 
 async def test_statistics_are_true_while_items_are_at_work() -> None:

@@ -385,9 +385,14 @@ def test_a_signal_does_not_wait_for_an_answer_that_stays_away(
 ) -> None:
     monkeypatch.setattr("cableway.running.stopping.os._exit", leave)
     monkeypatch.setattr("cableway.running.stopping.HELD_BACK_S", 0.05)
-    with pytest.raises(Left, match="143"), signals.held_back():
-        signal.raise_signal(signal.SIGTERM)
-        threading.Event().wait(20)
+
+    def wait() -> None:
+        with signals.held_back():
+            signal.raise_signal(signal.SIGTERM)
+            threading.Event().wait(20)
+
+    with pytest.raises(Left, match="143"):
+        wait()
 
 
 def test_a_signal_during_a_claim_that_gets_nothing_ends_the_process(

@@ -14,6 +14,9 @@ from cableway.flow.config import ExecutionType
 from cableway.flow.lanes.pools import make_pool
 from cableway.flow.lanes.protocol import PoolConfig, UnitCall, WorkerPool
 
+PROMPT_S = 8.0
+"""Seconds beyond its time limit after which a unit's failure is late; a quiet machine needs less than two."""
+
 
 class Heard:
     """What a pool told beside results."""

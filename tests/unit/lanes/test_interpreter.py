@@ -16,7 +16,7 @@ from cableway.errors import DefinitionError
 from cableway.flow.lanes.interpreter import InterpreterPool
 from tests import need
 from tests.unit.lanes import handlers
-from tests.unit.lanes.running import Heard, config, failure, running, value, values
+from tests.unit.lanes.running import PROMPT_S, Heard, config, failure, running, value, values
 
 LANE = "interpreter"
 
@@ -115,16 +115,24 @@ async def test_a_closure_is_refused_and_its_variables_are_named() -> None:
             pass
 
 
+async def _rests() -> bool:
+    """Whether this process gets to use less processor time than passes."""
+    for _ in range(40):
+        begun = time.process_time()
+        await asyncio.sleep(0.25)
+        if time.process_time() - begun < 0.2:
+            return True
+    return False
+
+
 @pytest.mark.promise("P13")
 async def test_an_interpreter_that_loops_for_ever_is_left_and_stopped() -> None:
     async with running(LANE, handlers.misbehave, workers=1, pool_restarts=0) as pool:
         begun = time.monotonic()
         assert (await failure(pool, "spin", timeout_s=0.3)).item_code == "timeout"
-        assert time.monotonic() - begun < 2.3
+        assert time.monotonic() - begun < 0.3 + PROMPT_S
         assert await values(pool, range(5)) == list(range(5))
-        begun = time.process_time()
-        await asyncio.sleep(0.5)
-        assert time.process_time() - begun < 0.4  # it spins no more
+        assert await _rests(), "it spins still"
 
 
 async def test_the_public_names_load_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from cableway.errors import DefinitionError, WorkersLostError
 from cableway.flow.lanes.protocol import UnitCall
 from tests import need
 from tests.unit.lanes import handlers
-from tests.unit.lanes.running import Fifo, Heard, failure, running, until_gone, value, values
+from tests.unit.lanes.running import PROMPT_S, Fifo, Heard, failure, running, until_gone, value, values
 
 LANE = "process"
 HOUSE = Path(__file__).parents[3]
@@ -86,7 +86,7 @@ async def test_a_hung_worker_that_ignores_sigterm_is_killed_and_replaced() -> No
         hung = asyncio.ensure_future(failure(pool, "hang hard", timeout_s=0.3))
         others = asyncio.ensure_future(values(pool, range(50), timeout_s=20.0))
         assert (await hung).item_code == "timeout"
-        assert time.monotonic() - begun < 2.3
+        assert time.monotonic() - begun < 0.3 + PROMPT_S
         assert await others == list(range(50))
         assert heard.deaths == []  # it did not die by itself, so no restart is used up
 
@@ -99,10 +99,10 @@ async def test_only_a_unit_that_has_begun_can_time_out() -> None:
 async def test_a_slow_unit_holds_nobody_else() -> None:
     async with running(LANE, handlers.nap) as pool:
         await values(pool, [0.0] * 200)
-        slow = asyncio.ensure_future(value(pool, 2.0))
+        slow = asyncio.ensure_future(value(pool, 60.0))
         begun = time.monotonic()
         await values(pool, [0.001] * 100)
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 20
         slow.cancel()
 
 
