@@ -115,8 +115,10 @@ class Catalog:
 
     def describe(self, name: str) -> JsonObject:
         """Type *name* as JSON: kind, summary, lanes, the JSON Schema of its config, and an example."""
+        from cableway.definitions.configs import described_throughout
+
         bloc_type = self.load(name)
-        schema = self.adapter(bloc_type).json_schema()
+        schema = described_throughout(self.adapter(bloc_type).json_schema(), bloc_type.Config)
         schema.pop("title", None)
         return {
             "name": name,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from urllib.parse import quote
 
 from annotated_types import MinLen
 
 from cableway.blocs.file_target import FileTarget, Writers, said_anew, target_fault
 from cableway.blocs.kinds import Ending, ExporterBloc, Resources
-from cableway.blocs.tables import library, to_arrow
+from cableway.blocs.tables import aligned, library, to_arrow
 from cableway.context import RunContext
 from cableway.errors import SinkError
 from cableway.references import is_reference
@@ -23,29 +24,23 @@ if TYPE_CHECKING:
     from cableway.definition import JsonObject
 
 ITEM, RUN, OUTPUT = "{item}", "{run_id}", "{output_dir}/"
+Compression = Literal["auto", "none", "gzip", "zstd"]
+"""Of files of text."""
+_BY_SUFFIX = {".gz": "gzip", ".zst": "zstd"}
 _SAFE = " ,=@+"
 
 
-class FileConfig(Protocol):
-    """The keys that each config has."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileExporterConfig:
+    """What each of them wants to know; theirs say how the file is written besides."""
 
-    @property
-    def file_path(self) -> str:
-        """Where the file is."""
-        ...
-
-    @property
-    def source_bloc(self) -> str | None:
-        """Whose data goes there."""
-        ...
-
-    @property
-    def if_exists(self) -> Literal["replace", "fail"]:
-        """What becomes of a file that is there."""
-        ...
-
-
-FilePath = Annotated[str, MinLen(1)]
+    file_path: Annotated[str, MinLen(1)]
+    """The file, relative to the job's folder for files, else to its working directory. ``{item}`` in it stands for the
+    item, each of which has a file of its own then; ``{run_id}`` for the run; it may begin with ``{output_dir}/``."""
+    source_bloc: str | None = None
+    """The bloc whose data is exported; unset: the one of the previous stage."""
+    if_exists: Literal["replace", "fail"] = "replace"
+    """What to do when the file exists."""
 
 
 class Encoder(Protocol):
@@ -73,12 +68,10 @@ class FileExporter(ExporterBloc):
 
     lanes = ("thread",)
     frames = None
-    suffix: ClassVar[str]
-    """What an example's file ends with."""
 
     config: Any
 
-    def __init__(self, name: str, config: FileConfig) -> None:
+    def __init__(self, name: str, config: FileExporterConfig) -> None:
         super().__init__(name, config)
         self._root: str | None = None
         self._writers = Writers(line="", bloc=name, token=0)
@@ -96,7 +89,7 @@ class FileExporter(ExporterBloc):
             yield "file_path", reason
 
     @classmethod
-    def sole_target(cls, config: FileConfig) -> str | None:
+    def sole_target(cls, config: FileExporterConfig) -> str | None:
         """The file, where it holds the whole run."""
         return None if ITEM in config.file_path else f"file {config.file_path}"
 
@@ -203,20 +196,14 @@ def file_name(item: str) -> str:
 
 def same_columns(table: Any, schema: Any, where: str) -> Any:
     """The rows of *table* with the columns of *schema*. Raise `UnfitError` naming what differs."""
-    pa = library("pyarrow")
-    if table.schema.equals(schema):
-        return table
-    names, wanted = set(table.column_names), set(schema.names)
-    if names != wanted or len(table.column_names) != len(schema.names):
-        differing = ", ".join(map(repr, sorted(names ^ wanted))) or "one comes twice"
-        raise UnfitError(f"{where}: the rows of one file must have the same columns; these differ in: {differing}")
-    table = table.select(schema.names)
     try:
-        return table.cast(schema)
-    except pa.ArrowException:
-        kinds = [
-            f"{field.name!r} ({field.type} before, {table.schema.field(field.name).type} now)"
-            for field in schema
-            if not table.schema.field(field.name).type.equals(field.type)
-        ]
-        raise UnfitError(f"{where}: a column has another type than in the items before: {', '.join(kinds)}") from None
+        return aligned(table, schema)
+    except ValueError as misfit:
+        raise UnfitError(f"{where}: {misfit}") from None
+
+
+def compression_of(path: str, wish: Compression) -> str | None:
+    """How a file at *path* is compressed; None: not at all."""
+    if wish == "auto":
+        return next((kind for suffix, kind in _BY_SUFFIX.items() if path.endswith(suffix)), None)
+    return None if wish == "none" else wish

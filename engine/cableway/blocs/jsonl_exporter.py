@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from annotated_types import MinLen
-
-from cableway.blocs.csv_files.exporter import Compression, compression_of
-from cableway.blocs.file_exporter import FileExporter, UnfitError
+from cableway.blocs.file_exporter import Compression, FileExporter, FileExporterConfig, UnfitError, compression_of
 from cableway.blocs.http.message import json_body
 from cableway.blocs.tables import library
 
@@ -20,16 +17,9 @@ _ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JsonlExporterConfig:
+class JsonlExporterConfig(FileExporterConfig):
     """Where the file is, and how it is written."""
 
-    file_path: Annotated[str, MinLen(1)]
-    """The file, relative to the job's folder for files, else to its working directory. ``{item}`` in it stands for the
-    item, each of which has a file of its own then; ``{run_id}`` for the run; it may begin with ``{output_dir}/``."""
-    source_bloc: str | None = None
-    """The bloc whose data is exported; unset: the one of the previous stage."""
-    if_exists: Literal["replace", "fail"] = "replace"
-    """What to do when the file exists."""
     compression: Compression = "auto"
     """``auto`` goes by the path's end: ``.gz`` or ``.zst``."""
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 
-from cableway.blocs.file_exporter import FileExporter, same_columns
+from cableway.blocs.file_exporter import FileExporter, FileExporterConfig, same_columns
 from cableway.blocs.tables import library
 
 if TYPE_CHECKING:
@@ -19,16 +19,9 @@ _LOOKED_AT_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParquetExporterConfig:
+class ParquetExporterConfig(FileExporterConfig):
     """Where the file is, and how it is written."""
 
-    file_path: Annotated[str, MinLen(1)]
-    """The file, relative to the job's folder for files, else to its working directory. ``{item}`` in it stands for the
-    item, each of which has a file of its own then; ``{run_id}`` for the run; it may begin with ``{output_dir}/``."""
-    source_bloc: str | None = None
-    """The bloc whose data is exported; unset: the one of the previous stage."""
-    if_exists: Literal["replace", "fail"] = "replace"
-    """What to do when the file exists."""
     compression: Literal["none", "snappy", "gzip", "zstd"] = "snappy"
     """How columns are compressed; ``zstd`` gives smaller files and takes longer."""
     row_group_rows: Annotated[int, Ge(1)] = 100_000

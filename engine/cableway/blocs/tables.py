@@ -83,6 +83,29 @@ def to_pandas(value: Any) -> Any:
     return table.to_pandas(types_mapper=nullable.get) if nullable else table.to_pandas()
 
 
+def aligned(table: Any, schema: Any) -> Any:
+    """The Arrow *table* with the columns of *schema*, in its order and of its types.
+
+    Raise `ValueError` that says which columns or types differ, and no value.
+    """
+    if table.schema.equals(schema):
+        return table
+    names, wanted = set(table.column_names), set(schema.names)
+    if names != wanted or len(table.column_names) != len(schema.names):
+        differing = ", ".join(map(repr, sorted(names ^ wanted))) or "one comes twice"
+        raise ValueError(f"all rows must have the same columns; these differ in: {differing}")
+    table = table.select(schema.names)
+    try:
+        return table.cast(schema)
+    except library("pyarrow").ArrowException:
+        kinds = [
+            f"{field.name!r} ({field.type} before, {table.schema.field(field.name).type} now)"
+            for field in schema
+            if not table.schema.field(field.name).type.equals(field.type)
+        ]
+        raise ValueError(f"a column has another type than in the items before: {', '.join(kinds)}") from None
+
+
 def require_columns(table: Any, names: Iterable[str], bloc: str) -> None:
     """Raise `MissingDataError` naming those of *names* that the Arrow *table* lacks, and what it has."""
     there: list[str] = table.column_names

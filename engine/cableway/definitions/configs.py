@@ -46,6 +46,16 @@ def adapter_of(config_type: type) -> TypeAdapter[Any]:
             return TypeAdapter(config_type)
 
 
+def described_throughout(schema: JsonObject, config_type: type) -> JsonObject:
+    """The JSON *schema* of *config_type*, with what its bases say of the fields that it inherits from them."""
+    properties: dict[str, JsonObject] = schema.get("properties", {})
+    for base in filter(is_dataclass, config_type.__mro__[1:]):
+        for name, inherited in adapter_of(base).json_schema().get("properties", {}).items():
+            if name in properties and "description" in inherited:
+                properties[name].setdefault("description", inherited["description"])
+    return schema
+
+
 def config_faults(
     adapter: TypeAdapter[Any], config: Mapping[str, Any], *, references: bool = True
 ) -> tuple[Any | None, list[Fault]]:

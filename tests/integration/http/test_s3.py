@@ -218,7 +218,7 @@ def test_a_run_is_one_object_that_appears_at_its_end(store: Any, endpoint: str, 
         bloc = exporter(endpoint, key="out.dat", format=form, compression=compression)
         export(bloc, [{"n": 1, "t": "a"}])
         export(bloc, [{"t": "b", "n": 2}], "0:1:1")
-        with pytest.raises(RowError, match="'x' missing or more"):
+        with pytest.raises(RowError, match="these differ in: 'x'"):
             export(bloc, [{"n": 1, "t": "a", "x": 1}])
         bloc.close(ending)
     data = body(store, "out.dat")

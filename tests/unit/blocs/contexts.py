@@ -45,6 +45,21 @@ class TimesBloc(TransformerBloc):
         return context.input() * self.config.by
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimesAndMoreConfig(TimesConfig):
+    """A config that inherits."""
+
+    more: bool = False
+    """Whether the next one follows."""
+
+
+class TimesAndMoreBloc(TimesBloc):
+    """A bloc of a user's own, made from another."""
+
+    bloc_type = "times_and_more"
+    Config = TimesAndMoreConfig
+
+
 class StrictConfig(pydantic.BaseModel):
     """A pydantic model as a config."""
 

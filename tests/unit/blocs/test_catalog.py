@@ -46,6 +46,13 @@ def test_a_module_brings_the_types_that_it_defines() -> None:
     assert bloc.config.by == 5
 
 
+def test_an_inherited_field_is_described_as_its_base_describes_it() -> None:
+    catalog = Catalog([CONTEXTS])
+    fields = catalog.describe("times_and_more")["config"]["properties"]
+    said = {name: schema["description"] for name, schema in fields.items()}
+    assert said == {"by": "By how much.", "more": "Whether the next one follows."}
+
+
 def test_an_entry_point_brings_a_type(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 

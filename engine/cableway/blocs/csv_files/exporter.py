@@ -4,33 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from annotated_types import MinLen
-
+from cableway.blocs.csv_files.records import delimiter_faults
 from cableway.blocs.csv_files.rows import CsvRows
-from cableway.blocs.file_exporter import FileExporter, same_columns
+from cableway.blocs.file_exporter import Compression, FileExporter, FileExporterConfig, compression_of, same_columns
 from cableway.blocs.tables import library
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-Compression = Literal["auto", "none", "gzip", "zstd"]
-_BY_SUFFIX = {".gz": "gzip", ".zst": "zstd"}
 _BATCH_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CsvExporterConfig:
+class CsvExporterConfig(FileExporterConfig):
     """Where the file is, and how it is written."""
 
-    file_path: Annotated[str, MinLen(1)]
-    """The file, relative to the job's folder for files, else to its working directory. ``{item}`` in it stands for the
-    item, each of which has a file of its own then; ``{run_id}`` for the run; it may begin with ``{output_dir}/``."""
-    source_bloc: str | None = None
-    """The bloc whose data is exported; unset: the one of the previous stage."""
-    if_exists: Literal["replace", "fail"] = "replace"
-    """What to do when the file exists."""
     delimiter: str = ","
     """The one character between fields."""
     header: bool = True
@@ -53,8 +43,7 @@ class CsvExporterBloc(FileExporter):
     def faults(cls, config: CsvExporterConfig) -> Iterable[tuple[str, str]]:
         """A path that leads nowhere good, or a delimiter of more than one character."""
         yield from super().faults(config)
-        if len(config.delimiter) != 1 or not config.delimiter.isascii() or config.delimiter in '"\r\n\x00':
-            yield "delimiter", "must be one ASCII character, and no quote or line end"
+        yield from delimiter_faults(config.delimiter)
 
     @classmethod
     def takes_csv(cls, config: CsvExporterConfig) -> bool:
@@ -72,13 +61,6 @@ class CsvExporterBloc(FileExporter):
         config = self.config
         compression = compression_of(config.file_path, config.compression)
         return CsvEncoder(file, config.delimiter, compression, header=config.header)
-
-
-def compression_of(path: str, wish: Compression) -> str | None:
-    """How a file at *path* is compressed; None: not at all."""
-    if wish == "auto":
-        return next((kind for suffix, kind in _BY_SUFFIX.items() if path.endswith(suffix)), None)
-    return None if wish == "none" else wish
 
 
 class CsvEncoder:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 from annotated_types import Ge, MinLen
 
 from cableway.blocs.csv_files.parser import CsvForm, CsvParser
-from cableway.blocs.csv_files.records import Cut, Cutter, Joined, Marks, Recoded, read_fully
+from cableway.blocs.csv_files.records import Cut, Cutter, Joined, Marks, Recoded, delimiter_faults, read_fully
 from cableway.blocs.file_loader import FileLoaderBloc, OnBadRow, Piece, type_faults
 from cableway.blocs.file_parts import BLOCK_BYTES, ByteStream, OpenPart, skip
 from cableway.blocs.incremental import Incremental
@@ -171,8 +171,7 @@ class CsvLoaderBloc(FileLoaderBloc):
 
 
 def _mark_faults(config: CsvLoaderConfig) -> Iterable[tuple[str, str]]:
-    if len(config.delimiter) != 1 or not config.delimiter.isascii() or config.delimiter in '"\r\n\x00':
-        yield "delimiter", "must be one ASCII character, and no quote or line end"
+    yield from delimiter_faults(config.delimiter)
     for key, mark in (("quote", config.quote), ("escape", config.escape)):
         if mark and (len(mark) != 1 or not mark.isascii() or mark in f"{config.delimiter}\r\n\x00"):
             yield key, "must be one ASCII character that is no delimiter and no line end, or empty"

@@ -27,6 +27,12 @@ class Marks:
     escape: bytes = b""
 
 
+def delimiter_faults(delimiter: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with it, as a bloc's ``faults`` says it."""
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\x00':
+        yield "delimiter", "must be one ASCII character, and no quote or line end"
+
+
 class Recoded:
     """A file in another encoding, read as UTF-8."""
 

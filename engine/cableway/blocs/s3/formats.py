@@ -7,7 +7,7 @@ import io
 from typing import Any, Literal, Protocol
 
 from cableway.blocs.http.message import json_body
-from cableway.blocs.tables import library
+from cableway.blocs.tables import aligned, library
 from cableway.errors import RowError
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -120,18 +120,8 @@ class _Sink(io.RawIOBase):
 
 
 def _fitted(table: Any, schema: Any, where: str) -> Any:
-    """*table* with the columns of *schema*, in its order and of its types."""
-    if schema is None or table.schema.equals(schema):
-        return table
-    missing = [name for name in schema.names if name not in table.column_names]
-    more = [name for name in table.column_names if name not in schema.names]
-    if missing or more:
-        raise RowError(
-            f"its columns are not those of the first item: {', '.join(map(repr, [*missing, *more]))} missing or more",
-            where=where,
-        )
-    pa = library("pyarrow")
+    """*table* as *schema* has it; the first one has none to go by."""
     try:
-        return table.select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise RowError("a column is of another type than in the first item", where=where) from None
+        return table if schema is None else aligned(table, schema)
+    except ValueError as misfit:
+        raise RowError(str(misfit), where=where) from None
