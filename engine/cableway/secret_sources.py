@@ -131,7 +131,12 @@ class _Folder:
             os.close(handle)
             return None
         with os.fdopen(handle, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            try:
+                raw = file.read(MAX_BYTES + 1)
+            except OSError as error:
+                raise UnavailableError(
+                    f"the secret {name!r} in {self._folder} cannot be read: {error.strerror}"
+                ) from None
         if len(raw) > MAX_BYTES:
             raise SettingsError(f"the secret {name!r} in {self._folder} is larger than {MAX_BYTES >> 10} KiB")
         try:
@@ -171,6 +176,8 @@ class _SecretsManager:
             raise SettingsError("CABLEWAY_SECRETS names aws-sm:, and no region is set: AWS_DEFAULT_REGION") from None
         except NoCredentialsError:
             raise CredentialsError(f"{reference}: AWS Secrets Manager: there are no credentials") from None
+        except ValueError as error:  # botocore's word on an endpoint that is none
+            raise SettingsError(f"CABLEWAY_SECRETS names aws-sm:, and AWS is not set up for it: {error}") from None
         except BotoCoreError as error:
             # Its message names endpoints and options, never a secret: the call has not been answered.
             raise UnavailableError(f"{reference}: AWS Secrets Manager: {error}") from None

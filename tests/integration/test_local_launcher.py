@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cableway_handlers.launch import Launch, LaunchError, LaunchState, LocalLauncher
+from cableway_handlers.launch import Launch, LaunchError, LaunchState, LaunchStatus, LocalLauncher
 
 # Says that it runs, then lives until its pipe is written to; "-" makes it deaf to SIGTERM.
 JOB = """
@@ -102,6 +102,7 @@ def test_a_child_that_does_not_stop_is_killed_after_the_grace(tmp_path: Path) ->
     local.wait_until_ready()
     launcher.stop(external_id, grace_s=0.05)
     assert launcher.wait(external_id, timeout_s=20) == 128 + signal.SIGKILL
+    assert launcher.status(external_id) == LaunchStatus(LaunchState.ENDED, 137, signal="SIGKILL")
 
 
 def test_many_launches_at_once_of_one_name_start_one_process(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class NotifyConfig:
     """One message when the run ends, or one for each item as it comes."""
     subject: str = "{pipeline}: {outcome}"
     """The subject of mail."""
-    text: str = "{pipeline} (run {run_id}): {outcome}, {rows} rows in {items} items"
+    text: str = "{pipeline} (run {run_id}): {outcome}, rows: {rows}, items: {items}"
     """The message. It knows `{pipeline}`, `{version}`, `{run_id}`, `{attempt}`, `{scheduler}`, `{scheduled_at}`,
     `{outcome}`, `{items}` and `{rows}`, and with `each: item` also `{item}`."""
     required: bool = False

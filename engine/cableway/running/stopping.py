@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import time
+from _thread import allocate_lock
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -66,6 +67,22 @@ class Stop:
     def close(self) -> None:
         """Tell nobody any more."""
         self._tell = None
+
+    def wait(self, longest_s: float) -> None:
+        """Return after *longest_s* seconds, or as soon as there is a reason; while nobody listens."""
+        # A bare lock: it may be let go of in a signal handler, whatever this thread is doing.
+        gate = allocate_lock()
+        gate.acquire()
+
+        def open_gate() -> None:
+            with suppress(RuntimeError):  # it is open already
+                gate.release()
+
+        self.listen(open_gate)
+        try:
+            gate.acquire(timeout=longest_s)
+        finally:
+            self.close()
 
 
 class Signals:

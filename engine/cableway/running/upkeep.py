@@ -83,7 +83,7 @@ def _taken(loader: LoaderBloc, store: RunStore, lease: Lease, run: RunRecord, st
             raise SourceError(
                 f"a run in parts holds the cursor of loader {loader.name!r}, and nobody works on its parts"
             )
-        time.sleep(min(LOOK_AGAIN_S, taken.expires_in_s or LOOK_AGAIN_S))
+        stop.wait(min(LOOK_AGAIN_S, taken.expires_in_s or LOOK_AGAIN_S))
     return taken
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,6 +109,8 @@ def send(wish: Wish, *, json: bool) -> int:
     """Send the webhook; 0 if it was taken, 3 if it was not."""
     import httpx
 
+    from cableway_handlers.client.exchange import tls_for
+
     trigger, environment = _sender(wish)
     name = wish.delivery or f"msg_{uuid4().hex}"
     body = _body(wish, trigger, name)
@@ -122,7 +123,7 @@ def send(wish: Wish, *, json: bool) -> int:
         headers |= signed(trigger, value, body, delivery=name, now_s=int(time.time()))
     try:
         url = f"{wish.url.rstrip('/')}/hooks/{wish.name}"
-        answer = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S, verify=_tls(url))
+        answer = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S, verify=tls_for(url))
     except httpx.HTTPError as error:
         raise UnavailableError(f"{wish.url} does not answer: {type(error).__name__}. Is `cableway serve` up?") from None
     told: dict[str, Any] = {"status": answer.status_code, "delivery": name, "location": answer.headers.get("location")}
@@ -134,6 +135,8 @@ def send(wish: Wish, *, json: bool) -> int:
         detail = told.get("answer", {})
         screen.say(f"{answer.status_code} {answer.reason_phrase}: {detail.get('run_id') or detail.get('detail') or ''}")
         if answer.status_code == UNAUTHENTICATED and wish.sign:
+            if wish.preset is not None:
+                screen.say(f"it was sent as {wish.preset} does; `cableway hooks list` says what the webhook wants")
             screen.say("the API looks the secret up in its own environment, and its log names one that it cannot find")
     return 0 if answer.is_success else 3
 
@@ -193,6 +196,8 @@ def _sender(wish: Wish) -> tuple[TriggerDefinition, Any]:
         return TriggerDefinition.of_row("webhook", {"auth": wish.preset}), get_environment()
     with workplace() as place, place.storage() as storage:
         row = storage.get_trigger(wish.name)
+        if row.kind != "webhook":
+            raise UsageError(f"{wish.name!r} is no webhook: its kind is {row.kind}")
         config = row.config if wish.preset is None else {**row.config, "auth": wish.preset}
         return make_hook(row.name, row.pipeline, config).trigger, place.environment
 
@@ -202,11 +207,6 @@ def _looked_up(reference: str, environment: Mapping[str, str]) -> str:
     from cableway.settings import read_settings
 
     return resolve_secret(reference, environment, SecretSources(read_settings(environment).secrets, environment))
-
-
-def _tls(url: str) -> ssl.SSLContext | bool:
-    """With nobody's certificate to check, the authorities need not be read."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.startswith("http://") else True
 
 
 def _first_secret(trigger: TriggerDefinition) -> str | None:

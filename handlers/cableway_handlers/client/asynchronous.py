@@ -11,7 +11,7 @@ import httpx
 from cableway_handlers.client import calls
 from cableway_handlers.client.asking import Awaits
 from cableway_handlers.client.definitions import Definitions
-from cableway_handlers.client.exchange import TIMEOUT_S, Call, answered, wait_after
+from cableway_handlers.client.exchange import TIMEOUT_S, Call, answered, tls_for, wait_after
 from cableway_handlers.client.records import Records
 
 
@@ -29,7 +29,9 @@ class AsyncCablewayClient(Definitions, Records, Awaits):
         headers = {"accept": "application/json"}
         if auth_token is not None:
             headers["authorization"] = f"Bearer {auth_token}"
-        self._client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
+        self._client = httpx.AsyncClient(
+            base_url=base_url, headers=headers, timeout=timeout_s, transport=transport, verify=tls_for(base_url)
+        )
 
     async def close(self) -> None:
         """Let go of connections."""

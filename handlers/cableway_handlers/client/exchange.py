@@ -8,11 +8,13 @@ twice does no harm, also where its answer was lost. ``Retry-After`` goes before 
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
+from urllib.request import getproxies
 
 import httpx
 
@@ -81,6 +83,13 @@ def wait_after(outcome: httpx.Response | httpx.HTTPError, call: Call, tries: int
     return own_s if said_s is None else min(LONGEST_WAIT_S, max(said_s, 0.0))
 
 
+def tls_for(url: str) -> ssl.SSLContext | bool:
+    """What httpx is to check certificates with at *url*: with none to check, the authorities need not be read."""
+    if not url.startswith("http://") or any(proxy.startswith("https:") for proxy in getproxies().values()):
+        return True
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def answered(outcome: httpx.Response | httpx.HTTPError, call: Call) -> Any:
     """The JSON that *call* was answered with, None for an empty answer. Raise `ClientError` or `UnavailableError`."""
     if isinstance(outcome, httpx.HTTPError):
@@ -100,11 +109,25 @@ def answered(outcome: httpx.Response | httpx.HTTPError, call: Call) -> Any:
 
 
 def _refusal(response: httpx.Response, body: Any, call: Call) -> CablewayError:
-    said = body.get("detail") or body.get("title") if isinstance(body, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    said = _said(cast("Mapping[str, Any]", body)) if isinstance(body, Mapping) else ""
     message = f"{call.method} {call.path} was answered {response.status_code}: {said or response.reason_phrase}"
     if response.status_code in _TRY_AGAIN:
         return ServiceUnavailableError(message)
     return ClientError(response.status_code, message, body)
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """What a *problem* says, with the faults that it lists beside its words, three of them at most."""
+    said = str(problem.get("detail") or problem.get("title") or "")
+    listed: Any = problem.get("errors")
+    faults = cast("list[Any]", listed) if isinstance(listed, list) else []
+    lines = [_line(cast("Mapping[str, Any]", fault)) for fault in faults if isinstance(fault, Mapping)]
+    untold = [line for line in lines if line not in said][:3]
+    return " ".join([said, "; ".join(untold)]).strip()
+
+
+def _line(fault: Mapping[str, Any]) -> str:
+    return ": ".join(str(fault[name]) for name in ("pointer", "message") if fault.get(name))
 
 
 def _written(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import httpx
 
-from cableway_handlers.client.exchange import TIMEOUT_S, Call, answered, wait_after
+from cableway_handlers.client.exchange import TIMEOUT_S, Call, answered, tls_for, wait_after
 
 
 class HttpClient:
@@ -31,7 +31,9 @@ class HttpClient:
         headers = {"accept": "application/json"}
         if auth_token is not None:
             headers["authorization"] = f"Bearer {auth_token}"
-        self._client = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s, transport=transport)
+        self._client = httpx.Client(
+            base_url=base_url, headers=headers, timeout=timeout_s, transport=transport, verify=tls_for(base_url)
+        )
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """What is at *path*."""

@@ -87,7 +87,9 @@ class LocalLauncher:
             if self._is_held(name):
                 return LaunchStatus(LaunchState.RUNNING)
         child = self._children.get(name)
-        return LaunchStatus(LaunchState.ENDED, None if child is None else _exit_code(child))
+        if child is None:
+            return LaunchStatus(LaunchState.ENDED)
+        return LaunchStatus(LaunchState.ENDED, _exit_code(child), signal=_signal_of(child))
 
     def stop(self, external_id: str, *, grace_s: float = 30.0) -> None:
         """Send SIGTERM now, and SIGKILL to the child's whole process group if it lives *grace_s* seconds later.
@@ -188,6 +190,14 @@ def _exit_code(child: subprocess.Popen[bytes]) -> int:
     """The exit code as a shell gives it: 128 and the signal's number for a killed child."""
     code = child.wait()
     return code if code >= 0 else 128 - code
+
+
+def _signal_of(child: subprocess.Popen[bytes]) -> str | None:
+    """The name of the signal that killed *child*, if one did."""
+    number = -child.wait()
+    if number <= 0:
+        return None
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def _has_ended(handle: int, timeout_s: float | None) -> bool:

@@ -56,6 +56,8 @@ class LaunchStatus:
     state: LaunchState
     exit_code: int | None = None
     reason: str | None = None
+    signal: str | None = None
+    """What killed it, as ``SIGKILL``, where the launcher has seen that itself."""
 
 
 @runtime_checkable

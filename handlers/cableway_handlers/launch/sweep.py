@@ -242,6 +242,8 @@ _PROBLEMS = {
 
 def _reason(status: LaunchStatus) -> str | None:
     """The platform's word on how a container ended; ``oom`` where it was killed as for its memory."""
+    if status.signal is not None:
+        return f"killed by {status.signal}"
     if status.exit_code == OOM_CODE:
         return f"oom: {status.reason}" if status.reason else "oom"
     if status.reason is None and status.exit_code is None:

@@ -258,7 +258,7 @@ async def test_a_chat_is_told_how_a_run_ended(when: str, ending: Ending, tells: 
             assert bloc.outputs() == {"messages": int(tells)}
     said = [asked.json() for asked in server.asked]
     word = ending.value.replace("_", " ")
-    assert said == ([{"text": f"p (run run-1): {word}, 3 rows in 2 items"}] if tells else [])
+    assert said == ([{"text": f"p (run run-1): {word}, rows: 3, items: 2"}] if tells else [])
 
 
 async def test_a_message_that_cannot_be_sent_is_a_warning_unless_it_is_required(

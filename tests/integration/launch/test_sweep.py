@@ -315,6 +315,18 @@ def test_a_jittered_run_is_not_launched_before_its_time(town: Town) -> None:
     assert town.sweep.once().launched == 1
 
 
+@pytest.mark.fault("B6")
+def test_a_process_that_its_launcher_saw_killed_is_no_container_out_of_memory(town: Town) -> None:
+    town.define(attempts=2)
+    run_id = town.record()
+    town.sweep.once()
+    town.claim(run_id)
+    town.expire(run_id)
+    town.launcher.ended[f"id-r-{run_id}-1"] = LaunchStatus(LaunchState.ENDED, 137, signal="SIGKILL")
+    assert town.sweep.once().gone == 1
+    assert town.attempts(run_id) == [(1, "crashed", "killed by SIGKILL")]
+
+
 def test_a_container_that_its_launcher_saw_fail_holds_nothing_any_more(town: Town, state: DatabaseSettings) -> None:
     launcher = Watcher()
     town.define(attempts=2)

@@ -114,6 +114,19 @@ async def test_a_source_that_does_not_answer_leaves_the_last_value_for_a_while(
         secrets.value("secret:hook")
 
 
+@pytest.mark.parametrize("error", [OSError(5, "it broke"), RuntimeError("value-of-it"), ValueError("value-of-it")])
+async def test_whatever_keeps_a_source_from_being_asked_is_no_wrong_signature(
+    secrets: HookSecrets, sources: Sources, error: Exception
+) -> None:
+    sources.broken = error
+    await secrets.ready(REFERENCES)
+    with pytest.raises(UnavailableError):
+        await secrets.renewed(REFERENCES)
+    with pytest.raises(SettingsError, match=f"{type(error).__name__} came of asking for it") as caught:
+        secrets.value("secret:hook")
+    assert "value-of-it" not in str(caught.value)
+
+
 async def test_a_secret_that_comes_late_is_found_without_a_restart(
     secrets: HookSecrets, sources: Sources, clock: Clock
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from email.utils import formatdate
 from inspect import signature
+from ssl import CERT_REQUIRED, SSLContext
 from time import time
 from typing import assert_type
 
@@ -19,7 +20,7 @@ from cableway_handlers.client import (
     HttpClient,
     ServiceUnavailableError,
 )
-from cableway_handlers.client.exchange import LONGEST_WAIT_S, TRIES
+from cableway_handlers.client.exchange import LONGEST_WAIT_S, TRIES, tls_for
 from cableway_handlers.client.shapes import Bloc
 
 Answer = httpx.Response | type[httpx.TransportError]
@@ -121,6 +122,30 @@ def test_a_refusal_is_an_error_with_what_was_said() -> None:
     # A redirect may lead to somebody who must not see the token.
     with pytest.raises(ClientError, match="302"):
         client.get("/")
+
+
+def test_a_refusal_names_the_faults_that_its_words_leave_out() -> None:
+    problem = {
+        "detail": "It does not fit. /a: is wrong",
+        "errors": [
+            {"pointer": "/a", "message": "is wrong"},
+            {"pointer": "/query/limit", "message": "must be a number"},
+        ],
+    }
+    service = Service(httpx.Response(422, json=problem))
+    with pytest.raises(ClientError, match=r"It does not fit\. /a: is wrong /query/limit: must be a number$"):
+        HttpClient("http://x", transport=service.transport).get("/runs")
+
+
+def test_authorities_are_read_only_where_there_is_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    bare = tls_for("http://127.0.0.1:8000")
+    assert isinstance(bare, SSLContext)
+    assert bare.verify_mode is CERT_REQUIRED, "whoever meets TLS all the same trusts nobody"
+    assert tls_for("https://service.example") is True
+    monkeypatch.setenv("HTTP_PROXY", "https://proxy.example:3128")
+    assert tls_for("http://service.example") is True
 
 
 def test_a_run_is_one_however_often_it_is_sent(waits: list[float]) -> None:

@@ -109,13 +109,13 @@ class HookSecrets:
             value = await aside(self._sources.find, name)
             now_s = self._clock()
             known = _Known(value, now_s, now_s, "" if value else "no source of CABLEWAY_SECRETS has it")
-        except CablewayError as error:
+        except Exception as error:  # noqa: BLE001 - a source, or what it is built on, may fail in any way
+            # What is not ours may quote anything, so only its type is told.
+            why = str(error) if isinstance(error, CablewayError) else f"{type(error).__name__} came of asking for it"
             now_s = self._clock()
-            known = _Known(None, now_s, 0.0, str(error), not isinstance(error, SettingsError))
+            known = _Known(None, now_s, 0.0, why, not isinstance(error, SettingsError))
             if before is not None and before.value is not None and now_s - before.found_s < KEPT_S:
-                _log.warning(
-                    "the secret %r of webhooks cannot be asked for, and its last value counts: %s", name, error
-                )
+                _log.warning("the secret %r of webhooks cannot be asked for, and its last value counts: %s", name, why)
                 known = _Known(before.value, now_s, before.found_s)
         self._known[name] = known
 
