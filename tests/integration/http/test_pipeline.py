@@ -114,7 +114,7 @@ async def test_pages_become_items_that_are_asked_about_and_sent_on(tmp_path: Pat
         [{"id": 1, "p": {"price": 10}}, {"id": 2, "p": {"price": 20}}],
         [{"id": 3, "p": {"price": 30}}, {"id": 4, "p": {"price": 40}}],
     ]
-    assert services.told == [f"orders (run {ended.last['run_id']}): completed with errors, 4 rows in 2 items"]
+    assert services.told == [f"orders (run {ended.last['run_id']}): completed with errors, rows: 4, items: 2"]
     assert "canary" not in ended.out + ended.err
     assert "have left" not in ended.err
 
