@@ -18,6 +18,7 @@ import textwrap
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -50,7 +51,8 @@ def children() -> set[int]:
     """The living children of this process, but for the standard library's own tracker, which stays."""
     found: set[int] = set()
     for listing in Path("/proc/self/task").glob("*/children"):
-        found |= {int(pid) for pid in listing.read_text().split()}
+        with suppress(OSError):  # that thread has ended
+            found |= {int(pid) for pid in listing.read_text().split()}
     return {pid for pid in found if lives_and_works(Path(f"/proc/{pid}"))}
 
 
@@ -149,22 +151,22 @@ async def test_a06_what_blocks_the_loop_is_named_with_its_stack(caplog: pytest.L
 
     async def blocks(item: WorkItem) -> WorkItem:
         if item.data == 1:
-            time.sleep(0.6)  # noqa: ASYNC251 - the fault
+            time.sleep(2.5)  # noqa: ASYNC251 - the fault
         return item
 
     heart = threading.Thread(target=beat)
     heart.start()
     try:
-        results = await pipeline([(stage(ASYNC), blocks)], range(3), loop_blocked_after_s=0.1).run()
+        results = await pipeline([(stage(ASYNC), blocks)], range(3), loop_blocked_after_s=1).run()
     finally:
         over.set()
         heart.join()
     assert len(results) == 3
     (told,) = [record.getMessage() for record in caplog.records]
-    assert told.startswith("pipeline: loop_blocked: the event loop has stood still for 0.1 s")
+    assert told.startswith("pipeline: loop_blocked: the event loop has stood still for 1 s")
     assert "in blocks" in told
-    assert "time.sleep(0.6)" in told
-    assert max(after - before for before, after in pairwise(beats)) < 0.5
+    assert "time.sleep(2.5)" in told
+    assert max(after - before for before, after in pairwise(beats)) < 2.3
 
 
 @pytest.mark.fault("A6")
@@ -257,7 +259,7 @@ def test_a13_a_fast_source_before_a_slow_sink_takes_no_memory() -> None:
     )
     assert done.returncode == 0, done.stderr
     items, early, late = map(int, done.stdout.split())
-    assert items > 500
+    assert items > 100
     assert late < early * 1.1
 
 

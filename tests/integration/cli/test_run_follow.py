@@ -70,11 +70,11 @@ def tried(cableway: Command) -> tuple[Any, float]:
     """The explanation of a run with two workers, and what four needed as a share of what it says of them."""
     found = ran(cableway, workers=2)
     assert found["bottleneck"] == "ask"
-    assert found["findings"][1]["busy"] > 0.7
+    assert found["findings"][1]["busy"] > 0.5
     assert found["no_more"] is None
     predicted = next(each for each in found["proposals"] if each["workers"] == 4)
     predicted_s = predicted["wall_s"] - found["start_s"]
-    assert predicted_s < 0.65 * (found["wall_s"] - found["start_s"])
+    assert predicted_s < 0.8 * (found["wall_s"] - found["start_s"])
     after = ran(cableway, workers=4)
     return found, (after["wall_s"] - after["start_s"]) / predicted_s
 

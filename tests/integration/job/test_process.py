@@ -69,7 +69,7 @@ def test_a_run_that_has_ended_is_not_run_again(stored: State) -> None:
 
 
 def test_a_run_that_another_attempt_holds_is_waited_for_one_lease_and_left_alone(stored: State) -> None:
-    run_id = stored.record(stage(bloc("multiply_async", hang_on=None), bloc("keep", hang_open=True)), lease_ttl_s=2)
+    run_id = stored.record(stage(bloc("multiply_async", hang_on=None), bloc("keep", hang_open=True)), lease_ttl_s=4)
     first = subprocess.Popen(
         command(run_id), env=environment(stored.url), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

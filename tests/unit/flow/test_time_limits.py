@@ -70,22 +70,22 @@ async def test_each_attempt_has_its_own_time() -> None:
         return item
 
     retry = Retry(attempts=2, initial_s=0.001)
-    assert outcomes(await run([(stage(timeout_s=0.02, retry=retry), act)], [1])) == {"succeeded": 1}
+    assert outcomes(await run([(stage(timeout_s=0.3, retry=retry), act)], [1])) == {"succeeded": 1}
     assert tries == 2
 
 
 async def test_of_a_stream_each_value_has_its_time() -> None:
     async def slow(item: WorkItem) -> AsyncIterator[int]:
         for number in range(4):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)
             yield number
 
     async def stuck(item: WorkItem) -> AsyncIterator[int]:
         yield 1
         await asyncio.sleep(3600)
 
-    assert outcomes(await run([(stage(timeout_s=0.06), slow)], [1])) == {"succeeded": 5}
-    results = await run([(stage(timeout_s=0.02), stuck)], [1])
+    assert outcomes(await run([(stage(timeout_s=1), slow)], [1])) == {"succeeded": 5}
+    results = await run([(stage(timeout_s=0.3), stuck)], [1])
     assert outcomes(results) == {"succeeded": 1, "failed": 1}
     assert error_codes(results) == {"timeout"}
 
@@ -100,7 +100,7 @@ async def test_a_thread_that_hangs_is_left_behind_and_replaced() -> None:
             release.wait(60)
         return item
 
-    made = pipeline([(stage(execution_type=ExecutionType.THREAD, timeout_s=0.05, workers=2), act)], range(8))
+    made = pipeline([(stage(execution_type=ExecutionType.THREAD, timeout_s=0.5, workers=2), act)], range(8))
     try:
         async with asyncio.timeout(10):
             results = await made.run()
@@ -120,7 +120,7 @@ async def test_a_generator_that_hangs_in_its_thread_fails_its_item() -> None:
         yield 2
 
     try:
-        results = await run([(stage(execution_type=ExecutionType.THREAD, timeout_s=0.05), hangs)], [1])
+        results = await run([(stage(execution_type=ExecutionType.THREAD, timeout_s=0.5), hangs)], [1])
     finally:
         release.set()
     assert outcomes(results)["failed"] == 1
@@ -205,7 +205,7 @@ async def test_an_item_that_waits_too_long_fails() -> None:
         return item
 
     lives = Lives()
-    made = pipeline([(stage(workers=1, queue_timeout_s=0.03), act)], range(4), observers=(lives,))
+    made = pipeline([(stage(workers=1, queue_timeout_s=0.3), act)], range(4), observers=(lives,))
     failed: list[Any] = []
     made.add_completion_callback(failed.append)
     await made.start()

@@ -278,7 +278,7 @@ def test_a_run_that_somebody_cancels_ends_within_its_grace() -> None:
         store.cancel(next(iter(store.runs)))
 
     threading.Thread(target=cancel, daemon=True).start()
-    ran = run(hanging(lease_ttl_s=1, grace_s=0.3), store=store)
+    ran = run(hanging(lease_ttl_s=4, grace_s=0.3), store=store)
     assert (ran.code, ran.run.state, ran.reason) == (3, "cancelled", "cancelled")
     assert seen("keep")[-1] == "failed"
 
