@@ -177,7 +177,6 @@ class _Job:
         self._facts = _facts(claim)
         self._line: Line | None = None
         self._taken_up = claim.lease.attempt > 1 or bool(claim.run.cursor) or claim.run.replay is not None
-        self._replaying: Replaying | None = None
         self._payloads = _payload_folder(settings)
         self._assembly: Assembly | None = None
         self._attempt: Attempt | None = None
@@ -256,7 +255,7 @@ class _Job:
         def build(bloc: BlocDefinition) -> Bloc:
             return catalog.build(bloc, checked=bloc.name not in resolved, secrets=secrets)
 
-        self._replaying = replaying = self._replayed()
+        replaying = self._replayed()
         if replaying is not None:
             definition, blocs = replaying.built(definition, build, catalog)
         elif self._opened.excerpt is None:

@@ -52,37 +52,25 @@ class Line:
     def at(cls, cursor: Mapping[str, Any] | None, run_id: str, loader: LoaderBloc, *, kept: bool) -> Line:
         """The line as *cursor* leaves it for *run_id*. A lap that another run has ended is followed by the next."""
         cursor = cursor or {}
-        lap, state = int(cursor.get("lap", 0)), dict(cursor.get("state") or {})
-        rows = _pair(cursor.get("rows")) if cursor.get("run_id") == run_id else (0, 0)
-        if not cursor.get("complete"):
-            return cls(
-                run_id=run_id,
-                loader=loader,
-                kept=kept,
-                lap=lap,
-                state=state,
-                plan=cursor.get("plan"),
-                position=cursor.get("position"),
-                fingerprint=dict(cursor.get("fingerprint") or {}),
-                reached=dict(cursor.get("reached") or {}),
-                counts=dict(cursor.get("counts") or {}) if cursor.get("run_id") == run_id else {},
-                rows=rows,
-            )
-        if cursor.get("run_id") == run_id:
-            counts = dict(cursor.get("counts") or {})
-            reached = dict(cursor.get("reached") or {})
-            return cls(
-                run_id=run_id,
-                loader=loader,
-                kept=kept,
-                lap=lap,
-                state=state,
-                reached=reached,
-                counts=counts,
-                rows=rows,
-                over=True,
-            )
-        return cls(run_id=run_id, loader=loader, kept=kept, lap=lap + 1, state=dict(cursor.get("reached") or {}))
+        ours, over = cursor.get("run_id") == run_id, bool(cursor.get("complete"))
+        lap, reached = int(cursor.get("lap", 0)), dict(cursor.get("reached") or {})
+        if over and not ours:
+            return cls(run_id=run_id, loader=loader, kept=kept, lap=lap + 1, state=reached)
+        line = cls(
+            run_id=run_id,
+            loader=loader,
+            kept=kept,
+            lap=lap,
+            state=dict(cursor.get("state") or {}),
+            reached=reached,
+            counts=dict(cursor.get("counts") or {}) if ours else {},
+            rows=_pair(cursor.get("rows")) if ours else (0, 0),
+            over=over,
+        )
+        if not over:
+            line.plan, line.position = cursor.get("plan"), cursor.get("position")
+            line.fingerprint = dict(cursor.get("fingerprint") or {})
+        return line
 
     @property
     def begun(self) -> bool:

@@ -64,54 +64,54 @@ class Shortened(LoaderBloc):
         super().__init__(original.name, original.config)
         self.__dict__["repeats"] = original.repeats
         self.__dict__["keeps_cursor"] = original.keeps_cursor
-        self._original = original
-        self._limit = limit
+        self.original = original
+        self.limit = limit
 
     @property
     def batched(self) -> bool:
         """As the loader itself."""
-        return self._original.batched
+        return self.original.batched
 
     def bind(self, resources: Resources) -> None:
         """As the loader itself."""
-        self._original.bind(resources)
+        self.original.bind(resources)
 
     def plan(self, context: RunContext, state: Mapping[str, Any]) -> JsonObject:
         """As the loader itself."""
-        return self._original.plan(context, state)
+        return self.original.plan(context, state)
 
     def follow(self, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         """As the loader itself."""
-        self._original.follow(plan, reached)
+        self.original.follow(plan, reached)
 
     def fingerprint(self, position: str) -> JsonObject:
         """As the loader itself."""
-        return self._original.fingerprint(position)
+        return self.original.fingerprint(position)
 
     def open(self, context: RunContext) -> Awaitable[None] | None:
         """As the loader itself."""
-        return self._original.open(context)
+        return self.original.open(context)
 
     def close(self, ending: Ending) -> Awaitable[None] | None:
         """As the loader itself."""
-        return self._original.close(ending)
+        return self.original.close(ending)
 
     def load(self, context: RunContext) -> Any:
         """The first of what the loader gives."""
-        loaded = self._original.load(context)
+        loaded = self.original.load(context)
         if inspect.isawaitable(loaded):
             return self._awaited(loaded)
         if not self.batched:
-            return first_rows(loaded, self._limit)
+            return some_rows(loaded, 0, self.limit)
         if isinstance(loaded, AsyncIterator):
             return self._few(cast("AsyncIterator[tuple[str, Any]]", loaded))
-        return islice(cast("Iterator[tuple[str, Any]]", loaded), self._limit)
+        return islice(cast("Iterator[tuple[str, Any]]", loaded), self.limit)
 
     async def _awaited(self, loaded: Awaitable[Any]) -> Any:
-        return first_rows(await loaded, self._limit)
+        return some_rows(await loaded, 0, self.limit)
 
     async def _few(self, loaded: AsyncIterator[tuple[str, Any]]) -> AsyncIterator[tuple[str, Any]]:
-        left = self._limit
+        left = self.limit
         async for pair in loaded:
             yield pair
             left -= 1
@@ -146,17 +146,17 @@ class Withheld(ExporterBloc):
         self._rows += rows_in(value)
         left = SAMPLE_ROWS - len(self._sample)
         if left > 0:
-            text = payload_of(first_rows(value, left)).text
+            text = payload_of(some_rows(value, 0, left)).text
             shown = None if text is None else json.loads(text)
             self._sample += cast("list[Any]", shown) if isinstance(shown, list) else [shown]
 
 
-def first_rows(value: Any, count: int) -> Any:
-    """The first *count* rows of *value*; what has no rows is given whole."""
+def some_rows(value: Any, start: int, count: int) -> Any:
+    """Rows of *value* from *start* on, at most *count*; what has no rows is given whole."""
     if isinstance(value, list | tuple):
-        return cast("Sequence[Any]", value)[:count]
+        return cast("Sequence[Any]", value)[start : start + count]
     take = getattr(value, "slice", None)
     if take is not None:
-        return take(0, count)
+        return take(start, count)
     frame = getattr(value, "iloc", None)
-    return value if frame is None else frame[:count]
+    return value if frame is None else frame[start : start + count]

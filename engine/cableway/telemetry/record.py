@@ -50,8 +50,6 @@ EXCEPTION_TYPE = "exception.type"
 EXCEPTION_MESSAGE = "exception.message"
 PROCESS_PID = "process.pid"
 
-SpanType = Literal["run", "item", "wait", "work", "bloc", "child"]
-
 
 class SpanEvent(NamedTuple):
     """Something that happened within a span. Time in Unix nanoseconds."""

@@ -87,11 +87,6 @@ class RunTelemetry:
         """Who listens to the flow; nobody where nothing is kept or sent."""
         return () if self._observer is None else (self._observer,)
 
-    @property
-    def local_left_out(self) -> int:
-        """How many of the spans that were made are not among the rows that `end` returned."""
-        return self._local.left_out if self._local is not None else 0
-
     def span_context(self, item: WorkItem) -> tuple[str, str] | None:
         """Trace id and span id of *item*, for a dead letter; its span is kept. None where no spans are made."""
         if self._observer is None or not self._settings.records:

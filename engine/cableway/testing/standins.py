@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
-from cableway.blocs.kinds import Bloc, ExporterBloc, LoaderBloc, Resources, TransformerBloc
+from cableway.blocs.kinds import Bloc, ExporterBloc, LoaderBloc, TransformerBloc
 from cableway.context import RunContext
 from cableway.running.tally import rows_in
+from cableway.running.understudies import Shortened, some_rows
 
 Answer = Callable[[Any], Any]
 Replacement = Any
@@ -73,7 +74,7 @@ class _StandInLoader(LoaderBloc):
         else:
             size = getattr(self.config, "batch_size", None) or rows_in(answer) or 1
             for start in range(0, rows_in(answer), size):
-                yield str(start), _part(answer, start, size)
+                yield str(start), some_rows(answer, start, size)
 
 
 class _StandInTransformer(TransformerBloc):
@@ -121,43 +122,17 @@ class Catch(ExporterBloc):
         return rows_in(value)
 
 
-class Limited(LoaderBloc):
-    """A loader of which no more than *limit* rows are taken."""
-
-    def __init__(self, original: LoaderBloc, limit: int) -> None:
-        super().__init__(original.name, original.config)
-        self._original = original
-        self._limit = limit
-
-    @property
-    def batched(self) -> bool:
-        """As the loader itself."""
-        return self._original.batched
-
-    def bind(self, resources: Resources) -> None:
-        """As the loader itself."""
-        self._original.bind(resources)
-
-    def open(self, context: RunContext) -> Awaitable[None] | None:
-        """As the loader itself."""
-        return self._original.open(context)
-
-    def close(self, ending: Any) -> Awaitable[None] | None:
-        """As the loader itself."""
-        return self._original.close(ending)
+class Limited(Shortened):
+    """A loader of which no more than *limit* rows are taken, whether it gives them at once or in items."""
 
     def load(self, context: RunContext) -> Any:
         """The first rows of what the loader gives."""
-        loaded = self._original.load(context)
-        return self._pieces(loaded) if self.batched else self._first(loaded)
-
-    async def _first(self, loaded: Any) -> Any:
-        return _part(await _settled(loaded), 0, self._limit)
+        return self._pieces(self.original.load(context)) if self.batched else super().load(context)
 
     async def _pieces(self, loaded: Any) -> AsyncIterator[tuple[str, Any]]:
-        left = self._limit
+        left = self.limit
         async for position, value in _each(loaded):
-            yield position, _part(value, 0, left)
+            yield position, some_rows(value, 0, left)
             left -= rows_in(value)
             if left <= 0:
                 return
@@ -181,14 +156,3 @@ def read(context: RunContext) -> Any:
 
 def _has_rows(value: Any) -> bool:
     return isinstance(value, list | tuple) or hasattr(value, "slice") or hasattr(value, "iloc")
-
-
-def _part(value: Any, start: int, size: int) -> Any:
-    """Rows of *value* from *start* on, at most *size*; what has no rows is given whole."""
-    if isinstance(value, list | tuple):
-        return cast("Sequence[Any]", value)[start : start + size]
-    take = getattr(value, "slice", None)
-    if take is not None:
-        return take(start, size)
-    frame = getattr(value, "iloc", None)
-    return value if frame is None else frame[start : start + size]
