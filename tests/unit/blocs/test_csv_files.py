@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +12,8 @@ from cableway.blocs.csv_files.loader import CsvLoaderBloc, CsvLoaderConfig
 from cableway.blocs.kinds import Ending, Resources
 from cableway.blocs.tables import library
 from cableway.errors import BadRowError, SourceChangedError, SourceError
-from cableway.items import Rejected
 from tests.unit.blocs.contexts import context_of
-
-Items = list[tuple[str, Any]]
-
-
-MADE: list[CsvLoaderBloc] = []
-
-
-def loader(path: Path | str, **config: Any) -> CsvLoaderBloc:
-    bloc = CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(path), **config))
-    MADE.append(bloc)
-    return bloc
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Every loader that a test made lets go of its files."""
-    yield
-    while MADE:
-        MADE.pop().close(Ending.SUCCEEDED)
-
-
-def load(bloc: CsvLoaderBloc) -> Any:
-    bloc.open(context_of(bloc))
-    return bloc.load(context_of(bloc))
-
-
-def whole(path: Path | str, **config: Any) -> dict[str, list[Any]]:
-    rows: dict[str, list[Any]] = load(loader(path, **config)).to_pydict()
-    return rows
-
-
-def items(bloc: CsvLoaderBloc) -> Items:
-    return [(position, value if isinstance(value, Rejected) else value.to_pydict()) for position, value in load(bloc)]
+from tests.unit.blocs.loading import Items, csv_loader, items, load, whole
 
 
 def written(path: Path, content: str | bytes) -> Path:
@@ -69,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_pattern_reads_its_files_in_order_packed_or_not(folder: Path) -> None:
     assert whole(folder / "*.csv") == {"n": [1, 2, 3, 4, 5], "s": ["x", "y", "z", "v", "w"]}
-    found = items(loader(folder / "*.csv", batch_size=10))
+    found = items(csv_loader(folder / "*.csv", batch_size=10))
     assert [position for position, _ in found] == ["0:0:4", "1:0:4", "2:0:4", "3:0:4"]
     assert [table["n"] for _, table in found] == [[1, 2], [3], [4], [5]]
     assert all(list(table) == ["n", "s"] for _, table in found)
@@ -85,11 +51,11 @@ def test_two_stars_look_into_folders(tmp_path: Path) -> None:
 
 
 def test_every_position_can_be_taken_up_again_in_every_part(folder: Path) -> None:
-    first = loader(folder / "*.csv", batch_size=1)
+    first = csv_loader(folder / "*.csv", batch_size=1)
     found = items(first)
     plan = first.plan(context_of(first), {})
     for number, (position, _) in enumerate(found):
-        again = loader(folder / "*.csv", batch_size=1)
+        again = csv_loader(folder / "*.csv", batch_size=1)
         again.open(context_of(again))
         again.follow(plan, {})
         again.resume(position, first.fingerprint(position))
@@ -101,25 +67,25 @@ def items_left(bloc: CsvLoaderBloc) -> Items:
 
 
 def test_what_arrives_later_belongs_to_the_next_run(folder: Path) -> None:
-    first = loader(folder / "*.csv", batch_size=10)
+    first = csv_loader(folder / "*.csv", batch_size=10)
     first.open(context_of(first))
     plan = first.plan(context_of(first), {})
     written(folder / "aa.csv", "n,s\n9,9\n")
-    again = loader(folder / "*.csv", batch_size=10)
+    again = csv_loader(folder / "*.csv", batch_size=10)
     again.open(context_of(again))
     again.follow(plan, {})
     assert len(items_left(again)) == 4
-    assert len(items(loader(folder / "*.csv", batch_size=10))) == 5
+    assert len(items(csv_loader(folder / "*.csv", batch_size=10))) == 5
 
 
 def test_another_file_of_that_name_fails_naming_both(folder: Path) -> None:
-    first = loader(folder / "*.csv", batch_size=1)
+    first = csv_loader(folder / "*.csv", batch_size=1)
     first.open(context_of(first))
     plan = first.plan(context_of(first), {})
     before = first.fingerprint("0:1:8")
     state = (folder / "a.csv").stat()
     written(folder / "a.csv", "n,s\n7,x\n2,y\n")
-    again = loader(folder / "*.csv", batch_size=1)
+    again = csv_loader(folder / "*.csv", batch_size=1)
     again.open(context_of(again))
     with pytest.raises(SourceChangedError, match=r"a\.csv has changed since it was read: then 12 bytes .* now 12"):
         again.follow(plan, {})
@@ -142,7 +108,7 @@ def test_a_file_among_others_is_named(tmp_path: Path, name: str, content: str | 
     written(tmp_path / "0.csv", "a\n1\n")
     written(tmp_path / name, content)
     with pytest.raises(SourceError, match=message) as caught:
-        items(loader(tmp_path / "*", batch_size=5))
+        items(csv_loader(tmp_path / "*", batch_size=5))
     assert name in str(caught.value)
 
 
@@ -152,13 +118,13 @@ def test_forms_of_csv(tmp_path: Path) -> None:
     assert whole(path, delimiter=";", quote="'", skip_rows=2) == {"id": [1], "a;b": ["x'y"]}
     written(path, 'a,b\n"x\\"\ny",1\nx\\,y,2\n')
     assert whole(path, escape="\\") == {"a": ['x"\ny', "x,y"], "b": [1, 2]}
-    assert [v["b"] for _, v in items(loader(path, escape="\\", batch_size=1))] == [[1], [2]]
+    assert [v["b"] for _, v in items(csv_loader(path, escape="\\", batch_size=1))] == [[1], [2]]
     written(path, 'a,b\n"x,1\ny",2\n')
     assert whole(path, quote="") == {"a": ['"x', 'y"'], "b": [1, 2]}
     written(path, "1,x\n2,y\n")
     assert whole(path, header=False) == {"column_1": [1, 2], "column_2": ["x", "y"]}
     assert whole(path, header=False, column_names=["n", "s"], columns=["s"]) == {"s": ["x", "y"]}
-    assert items(loader(path, header=False, batch_size=1))[1] == ("0:1:4", {"column_1": [2], "column_2": ["y"]})
+    assert items(csv_loader(path, header=False, batch_size=1))[1] == ("0:1:4", {"column_1": [2], "column_2": ["y"]})
     with pytest.raises(SourceError, match="'column_names' has 1 names, and the first line 2"):
         whole(path, header=False, column_names=["n"])
 
@@ -167,7 +133,7 @@ def test_types_that_are_said(tmp_path: Path) -> None:
     pa = library("pyarrow")
     path = written(tmp_path / "data.csv", "d;t;n;f;i;b\n31/12/2024;01/02/2024;1,50;2,5;007;1\n")
     table = load(
-        loader(
+        csv_loader(
             path,
             delimiter=";",
             types={"d": "date", "n": "decimal(10,2)", "f": "float64", "i": "string", "b": "bool"},
@@ -183,7 +149,7 @@ def test_types_that_are_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1", "cp1252", "utf-8-sig"])
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     path = written(tmp_path / "data.csv", "a,b\n1,\xe9t\xe9\n2,x\n".encode(encoding))
-    bloc = loader(path, encoding=encoding, batch_size=1)
+    bloc = csv_loader(path, encoding=encoding, batch_size=1)
     found = items(bloc)
     assert [table["b"] for _, table in found] == [["\xe9t\xe9"], ["x"]]
     bloc.resume(found[1][0], bloc.fingerprint(found[1][0]))
@@ -198,11 +164,11 @@ def test_bad_rows_by_policy(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     path = written(tmp_path / "data.csv", BAD)
     said: dict[str, Any] = {"batch_size": 100, "types": {"n": "int64"}}
     with pytest.raises(SourceError, match="row 2, column 'n': a value is no int64") as caught:
-        items(loader(path, **said))
+        items(csv_loader(path, **said))
     assert "s3cret" not in str(caught.value)
-    assert items(loader(path, on_bad_row="skip", **said)) == [("0:0:4", {"n": [1, 5], "s": ["a", "e"]})]
+    assert items(csv_loader(path, on_bad_row="skip", **said)) == [("0:0:4", {"n": [1, 5], "s": ["a", "e"]})]
     assert "4 rows could not be read and were left out" in caplog.text
-    found = items(loader(path, on_bad_row="dead_letter", **said))
+    found = items(csv_loader(path, on_bad_row="dead_letter", **said))
     assert [position for position, _ in found] == ["0:0:4", "0:0:4:1", "0:0:4:2", "0:0:4:3", "0:0:4:5"]
     errors = [value.error for _, value in found[1:]]
     assert all(isinstance(error, BadRowError) for error in errors)
@@ -215,7 +181,7 @@ def test_bad_rows_by_policy(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.fault("F10")
 def test_a_row_left_out_can_be_taken_up_again(tmp_path: Path) -> None:
     path = written(tmp_path / "data.csv", BAD + "7,f\n8,g\n")
-    bloc = loader(path, batch_size=3, types={"n": "int64"}, on_bad_row="dead_letter")
+    bloc = csv_loader(path, batch_size=3, types={"n": "int64"}, on_bad_row="dead_letter")
     names = [position for position, _ in items(bloc)]
     for number, position in enumerate(names):
         bloc.resume(position, bloc.fingerprint(position))
@@ -241,16 +207,16 @@ def test_a_field_without_end_and_very_many_columns(tmp_path: Path, monkeypatch: 
         file.write(b'a,b\n1,2\n3,"')
         file.truncate(1 << 30)
     with pytest.raises(SourceError, match=r"is longer than .* is a quote left open"):
-        items(loader(path, batch_size=10, on_bad_row="skip"))
+        items(csv_loader(path, batch_size=10, on_bad_row="skip"))
     names = [f"c{number}" for number in range(5_000)]
     written(path, f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
-    assert len(load(loader(path)).column_names) == 5_000
+    assert len(load(csv_loader(path)).column_names) == 5_000
 
 
 def test_large_rows_make_smaller_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cableway.blocs.csv_files.records.MAX_PIECE_BYTES", 1000)
     path = written(tmp_path / "data.csv", "a\n" + f"{'x' * 399}\n" * 7)
-    bloc = loader(path, batch_size=100)
+    bloc = csv_loader(path, batch_size=100)
     found = items(bloc)
     assert [len(table["a"]) for _, table in found] == [2, 2, 2, 1]
     bloc.resume(found[2][0], bloc.fingerprint(found[2][0]))
@@ -276,14 +242,14 @@ def test_only_files_of_data_below_the_root_are_opened(tmp_path: Path) -> None:
     ]  # fmt: skip
     for path in bad:
         for options in ({}, {"batch_size": 10}):
-            bloc = loader(path, **options)
+            bloc = csv_loader(path, **options)
             bloc.bind(Resources(root=str(root)))
             with pytest.raises(SourceError) as caught:
                 list(load(bloc))
             assert "s3cret" not in str(caught.value), path
             bloc.close(Ending.FAILED)
     for path in ("in/ok.csv", "here/ok.csv", "i*/*.csv"):
-        bloc = loader(path)
+        bloc = csv_loader(path)
         bloc.bind(Resources(root=str(root)))
         assert load(bloc).to_pydict() == {"a": [1]}
 

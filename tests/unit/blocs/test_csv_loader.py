@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cableway.blocs.csv_files.loader import CsvLoaderBloc, CsvLoaderConfig
 from cableway.blocs.csv_files.records import Marks, record_ends
 from cableway.blocs.kinds import Ending, Resources
 from cableway.blocs.tables import library
 from cableway.errors import SourceChangedError, SourceError
-from tests.unit.blocs.contexts import context_of
+from tests.unit.blocs.loading import csv_loader, items, load, whole
 
 Write = Callable[[str | bytes], Path]
 
@@ -31,39 +30,8 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
-MADE: list[CsvLoaderBloc] = []
-
-
-def loader(path: Path | str, **config: Any) -> CsvLoaderBloc:
-    bloc = CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(path), **config))
-    MADE.append(bloc)
-    return bloc
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Every loader that a test made lets go of its files."""
-    yield
-    while MADE:
-        MADE.pop().close(Ending.SUCCEEDED)
-
-
-def load(bloc: CsvLoaderBloc) -> Any:
-    bloc.open(context_of(bloc))
-    return bloc.load(context_of(bloc))
-
-
-def whole(path: Path | str, **config: Any) -> dict[str, list[Any]]:
-    rows: dict[str, list[Any]] = load(loader(path, **config)).to_pydict()
-    return rows
-
-
-def batches(bloc: CsvLoaderBloc) -> list[tuple[str, dict[str, list[Any]]]]:
-    return [(position, table.to_pydict()) for position, table in load(bloc)]
-
-
 def test_types_are_found_out(write: Write) -> None:
-    table = load(loader(write("i,f,s,b,d,t,n\n1,1.5,x,true,2024-01-02,2024-01-02T03:04:05Z,NA\n,NA,,false,,,\n")))
+    table = load(csv_loader(write("i,f,s,b,d,t,n\n1,1.5,x,true,2024-01-02,2024-01-02T03:04:05Z,NA\n,NA,,false,,,\n")))
     kinds = {field.name: str(field.type) for field in table.schema}
     assert kinds == {
         "i": "int64",
@@ -86,14 +54,14 @@ def test_types_can_be_said(write: Write) -> None:
 
 def test_batches_hold_what_the_whole_holds(write: Write) -> None:
     path = write('a,b\n1,"x\ny"\n2,"q""r"\n3,z\n')
-    found = batches(loader(path, batch_size=2))
+    found = items(csv_loader(path, batch_size=2))
     assert [position for position, _ in found] == ["0:0:4", "0:2:21"]
     assert found[0][1] == {"a": [1, 2], "b": ["x\ny", 'q"r']}
     assert found[1][1] == {"a": [3], "b": ["z"]}
 
 
 def test_types_hold_for_all_batches(write: Write) -> None:
-    found = batches(loader(write("a\n1\n2\n2.5\n"), batch_size=1))
+    found = items(csv_loader(write("a\n1\n2\n2.5\n"), batch_size=1))
     assert found[0][1] == {"a": [1.0]}
 
 
@@ -125,17 +93,17 @@ def read_whole_from_anywhere(path: Path, rows: list[tuple[str, str]], size: int,
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if every else csv.QUOTE_MINIMAL)
     writer.writerows([("k", "a", "b"), *(("k", *row) for row in rows)])
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
-    bloc = loader(path, batch_size=size, types={"a": "string", "b": "string"}, null_values=["<missing>"])
-    found = batches(bloc)
+    bloc = csv_loader(path, batch_size=size, types={"a": "string", "b": "string"}, null_values=["<missing>"])
+    found = items(bloc)
     read = [row for _, table in found for row in zip(table["a"], table["b"], strict=True)]
     assert read == rows
     for number, (position, _) in enumerate(found):
         bloc.resume(position, bloc.fingerprint(position))
-        assert batches(bloc) == found[number:]
+        assert items(bloc) == found[number:]
 
 
 def test_quotes_inside_unquoted_fields_are_text(write: Write) -> None:
-    found = batches(loader(write('a,b\n5" disk,x\n7" disk,"y\nz"\n1,2\n'), batch_size=1))
+    found = items(csv_loader(write('a,b\n5" disk,x\n7" disk,"y\nz"\n1,2\n'), batch_size=1))
     assert [table["a"] + table["b"] for _, table in found] == [['5" disk', "x"], ['7" disk', "y\nz"], ["1", "2"]]
 
 
@@ -157,12 +125,12 @@ def test_other_systems_files(write: Write) -> None:
     assert whole(write(b"\xef\xbb\xbfa;b\r\n1;x\r\n\r\n2;y"), delimiter=";") == {"a": [1, 2], "b": ["x", "y"]}
     path = write("a,b\n1,\xe9t\xe9\n".encode("latin-1"))
     assert whole(path, encoding="latin-1") == {"a": [1], "b": ["\xe9t\xe9"]}
-    assert batches(loader(path, encoding="latin-1", batch_size=1)) == [("0:0:4", {"a": [1], "b": ["\xe9t\xe9"]})]
+    assert items(csv_loader(path, encoding="latin-1", batch_size=1)) == [("0:0:4", {"a": [1], "b": ["\xe9t\xe9"]})]
 
 
 def test_a_header_alone_has_no_rows(write: Write) -> None:
     assert whole(write("a,b\n")) == {"a": [], "b": []}
-    assert batches(loader(write("a,b"), batch_size=5)) == []
+    assert items(csv_loader(write("a,b"), batch_size=5)) == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +146,7 @@ def test_a_header_alone_has_no_rows(write: Write) -> None:
 )
 def test_what_is_no_csv_says_where(write: Write, content: str | bytes, message: str) -> None:
     with pytest.raises(SourceError) as caught:
-        batches(loader(write(content), batch_size=10))
+        items(csv_loader(write(content), batch_size=10))
     assert message in str(caught.value)
     assert str(caught.value).count("data.csv: ") == 1
 
@@ -186,7 +154,7 @@ def test_what_is_no_csv_says_where(write: Write, content: str | bytes, message: 
 def test_a_value_of_another_type_is_placed_and_not_shown(write: Write) -> None:
     many = "".join(f"{number},aaaaaaaaaaaaaaaaaaaa\n" for number in range(250_000))
     with pytest.raises(SourceError) as caught:
-        batches(loader(write(f"n,s\n{many}s3cret,b\n"), batch_size=50_000))
+        items(csv_loader(write(f"n,s\n{many}s3cret,b\n"), batch_size=50_000))
     assert "row 250001, column 'n': a value is no int64" in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
@@ -216,7 +184,7 @@ def test_files_stay_below_the_root(tmp_path: Path) -> None:
     (root / "in.csv").write_text("a\n1\n")
     (root / "link.csv").symlink_to(tmp_path / "out.csv")
     for path, allowed in (("in.csv", True), ("../out.csv", False), ("link.csv", False), (str(tmp_path), False)):
-        bloc = loader(path)
+        bloc = csv_loader(path)
         bloc.bind(Resources(root=str(root)))
         if allowed:
             assert load(bloc).num_rows == 1
@@ -227,7 +195,7 @@ def test_files_stay_below_the_root(tmp_path: Path) -> None:
 
 def test_a_changed_file_cannot_be_taken_up_again(write: Write) -> None:
     path = write("a\n1\n2\n3\n")
-    bloc = loader(path, batch_size=1)
+    bloc = csv_loader(path, batch_size=1)
     positions = [position for position, _ in load(bloc)]
     before = bloc.fingerprint(positions[2])
     bloc.close(Ending.INTERRUPTED)
@@ -240,12 +208,12 @@ def test_a_changed_file_cannot_be_taken_up_again(write: Write) -> None:
 
 def test_a_file_that_grows_while_it_is_read_is_refused(write: Write) -> None:
     path = write("a\n1\n2\n3\n")
-    items = load(loader(path, batch_size=1))
-    next(items)
+    loaded = load(csv_loader(path, batch_size=1))
+    next(loaded)
     with path.open("a") as file:
         file.write("4\n")
     with pytest.raises(SourceChangedError, match="has changed since it was read"):
-        next(items)
+        next(loaded)
 
 
 def test_a_longer_file_takes_no_more_memory(write: Write) -> None:
@@ -253,7 +221,7 @@ def test_a_longer_file_takes_no_more_memory(write: Write) -> None:
     row = f"{'x' * 98},\n"
     path = write("a,b\n" + row * 300_000)
     most = 0
-    for _, table in load(loader(path, batch_size=1000)):
+    for _, table in load(csv_loader(path, batch_size=1000)):
         most = max(most, pa.total_allocated_bytes())
         assert table.num_rows == 1000
     assert most < 4_000_000

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cableway.blocs.csv_files.loader import CsvLoaderBloc, CsvLoaderConfig
 from cableway.blocs.file_loader import FileLoaderBloc
 from cableway.blocs.incremental import Incremental
 from cableway.blocs.jsonl_loader import JsonlLoaderBloc, JsonlLoaderConfig
@@ -17,41 +16,19 @@ from cableway.blocs.parquet_loader import ParquetLoaderBloc, ParquetLoaderConfig
 from cableway.blocs.sql_loader import SqlLoaderBloc, SqlLoaderConfig
 from cableway.blocs.tables import library
 from cableway.errors import SourceError
-from cableway.items import Rejected
 from tests.unit.blocs.contexts import context_of
+from tests.unit.blocs.loading import csv_loader, items, load, made
 
 pa = library("pyarrow")
 parquet = library("pyarrow.parquet")
 
 
 def jsonl(path: Path | str, **config: Any) -> JsonlLoaderBloc:
-    return JsonlLoaderBloc("load", JsonlLoaderConfig(file_path=str(path), **config))
+    return made(JsonlLoaderBloc("load", JsonlLoaderConfig(file_path=str(path), **config)))
 
 
 def columnar(path: Path | str, **config: Any) -> ParquetLoaderBloc:
-    return ParquetLoaderBloc("load", ParquetLoaderConfig(file_path=str(path), **config))
-
-
-MADE: list[LoaderBloc] = []
-"""Loaders that have been opened and not closed."""
-
-
-@pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Every loader that a test opened lets go of its files."""
-    yield
-    while MADE:
-        MADE.pop().close(Ending.SUCCEEDED)
-
-
-def load(bloc: LoaderBloc) -> Any:
-    MADE.append(bloc)
-    bloc.open(context_of(bloc))
-    return bloc.load(context_of(bloc))
-
-
-def items(bloc: LoaderBloc) -> list[tuple[str, Any]]:
-    return [(position, value if isinstance(value, Rejected) else value.to_pydict()) for position, value in load(bloc)]
+    return made(ParquetLoaderBloc("load", ParquetLoaderConfig(file_path=str(path), **config)))
 
 
 def lines(path: Path, *rows: Any) -> Path:
@@ -131,10 +108,10 @@ def several(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Fil
                 path.write_bytes(gzip.compress(text.encode()))
     make: Callable[..., FileLoaderBloc] = columnar if request.param == "parquet" else jsonl
 
-    def made(**config: Any) -> FileLoaderBloc:
+    def loader(**config: Any) -> FileLoaderBloc:
         return make(tmp_path / "*", **config)
 
-    return made
+    return loader
 
 
 def test_every_position_can_be_taken_up_again(several: Callable[..., FileLoaderBloc]) -> None:
@@ -168,7 +145,7 @@ def test_what_is_no_parquet_and_other_columns_are_named(tmp_path: Path) -> None:
 
 
 def asking(query: str, **config: Any) -> SqlLoaderBloc:
-    return SqlLoaderBloc("ask", SqlLoaderConfig(query=query, **config))
+    return made(SqlLoaderBloc("ask", SqlLoaderConfig(query=query, **config)))
 
 
 @pytest.fixture
@@ -269,7 +246,7 @@ def test_of_files_that_grow_and_come_only_what_is_new_is_loaded(
         incremental = {"cursor_field": "at", **more}
         options: dict[str, Any] = {"batch_size": batch_size, "incremental": incremental}
         if kind == "csv":
-            return CsvLoaderBloc("load", CsvLoaderConfig(file_path=str(tmp_path / "*.csv"), **options))
+            return csv_loader(tmp_path / "*.csv", **options)
         return (columnar if kind == "parquet" else jsonl)(tmp_path / f"*.{kind}", **options)
 
     write("a", 0, 1, 2, 3, 4)
