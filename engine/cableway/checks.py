@@ -97,7 +97,9 @@ def _shaped(document: JsonObject) -> tuple[PipelineDefinition | None, list[Fault
             return adapter.validate_json(json.dumps(document), strict=True), faults
         except ValidationError as error:
             found = list(
-                faults_of(error.errors(include_url=False, include_context=False, include_input=False), document)
+                faults_of(
+                    error.errors(include_url=False, include_context=False, include_input=False), document, adapter
+                )
             )
             before = {fault.pointer for fault in faults}
             faults += [fault for fault in found if not is_within(fault.pointer, before)]

@@ -111,7 +111,9 @@ class Watermark:
             return self._config.initial_value
         lowest = _lagged(self._last_before, self._config.lag)
         initial = self._config.initial_value
-        return lowest if initial is None else max(lowest, _alike(initial, lowest))
+        if initial is None or self._last_before < _alike(initial, self._last_before):
+            return lowest  # somebody has set the cursor there
+        return max(lowest, _alike(initial, lowest))
 
     @property
     def end(self) -> Any:

@@ -7,6 +7,7 @@ Every message is ours to show: field names and rules, never the value that was g
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import lru_cache
@@ -18,7 +19,8 @@ from pydantic_core import ErrorDetails
 
 from cableway.definition import JsonObject
 from cableway.definitions.documents import limit_faults
-from cableway.definitions.pointers import escaped
+from cableway.definitions.known_keys import UNKNOWN, unknown_key
+from cableway.definitions.pointers import escaped, parts_of
 from cableway.errors import Fault
 from cableway.references import is_reference
 
@@ -26,10 +28,11 @@ from cableway.references import is_reference
 _ONE_AT_A_TIME = Lock()
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 _UNKNOWN_KEY = frozenset({"unexpected_keyword_argument", "extra_forbidden"})
+_SHOULD = re.compile("^[A-Z][a-z]+ should ")
 _SAID_OTHERWISE = {
     "missing": "is required",
-    "unexpected_keyword_argument": "is not known here",
-    "extra_forbidden": "is not known here",
+    "unexpected_keyword_argument": UNKNOWN,
+    "extra_forbidden": UNKNOWN,
 }
 
 
@@ -44,6 +47,11 @@ def adapter_of(config_type: type) -> TypeAdapter[Any]:
             return TypeAdapter(config_type)
         except SystemError:  # Python 3.11 miscounts the depth of a parse that the garbage collector came into
             return TypeAdapter(config_type)
+
+
+@lru_cache(maxsize=256)
+def _schema_of(adapter: TypeAdapter[Any]) -> JsonObject:
+    return adapter.json_schema()
 
 
 def described_throughout(schema: JsonObject, config_type: type) -> JsonObject:
@@ -76,7 +84,7 @@ def config_faults(
     # A key that is not known is none, whatever value it will have.
     open_values = [detail["type"] not in _UNKNOWN_KEY and is_reference(detail["input"]) for detail in details]
     found = [detail for detail, is_open in zip(details, open_values, strict=True) if not (references and is_open)]
-    return None, list(faults_of(found, config))
+    return None, list(faults_of(found, config, adapter))
 
 
 def written_out(made: Any, given: Mapping[str, Any]) -> JsonObject:
@@ -86,14 +94,24 @@ def written_out(made: Any, given: Mapping[str, Any]) -> JsonObject:
     return asdict(made)
 
 
-def faults_of(details: Sequence[ErrorDetails], document: Any, prefix: str = "") -> Iterator[Fault]:
-    """Pydantic's errors as faults: one for each place, where a union would list one for each member."""
+def faults_of(
+    details: Sequence[ErrorDetails], document: Any, adapter: TypeAdapter[Any] | None = None
+) -> Iterator[Fault]:
+    """Pydantic's errors as faults: one for each place, where a union would list one for each member.
+
+    Of a key that is not known the *adapter* tells which ones are.
+    """
     seen: set[str] = set()
     for detail in details:
-        pointer = prefix + _pointer(detail["loc"], document, missing=detail["type"] == "missing")
-        if pointer not in seen:
-            seen.add(pointer)
-            yield Fault(pointer, detail["type"], _SAID_OTHERWISE.get(detail["type"]) or _small(detail["msg"]))
+        pointer = _pointer(detail["loc"], document, missing=detail["type"] == "missing")
+        if pointer in seen:
+            continue
+        seen.add(pointer)
+        if detail["type"] in _UNKNOWN_KEY and adapter is not None and pointer:
+            said = unknown_key(_schema_of(adapter), parts_of(pointer))
+        else:
+            said = _SAID_OTHERWISE.get(detail["type"]) or _small(detail["msg"])
+        yield Fault(pointer, detail["type"], said)
 
 
 def _pointer(location: Sequence[int | str], document: Any, *, missing: bool) -> str:
@@ -121,7 +139,7 @@ def _member(current: Any, part: int | str) -> tuple[Any] | None:
 
 def _small(message: str) -> str:
     """A sentence of pydantic's as ours begin."""
-    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return _SHOULD.sub("must ", message.removeprefix("Value error, "), count=1)
 
 
 def _dataclasses(hint: Any, seen: set[Any]) -> Iterator[type]:

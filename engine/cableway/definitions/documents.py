@@ -11,11 +11,14 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cableway.definition import JsonObject
 from cableway.definitions.pointers import escaped, parts_of
 from cableway.errors import DefinitionError, Fault
+
+if TYPE_CHECKING:
+    import yaml
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64
@@ -54,8 +57,8 @@ def read_document(path: str | Path) -> WrittenDocument:
     Raise `DefinitionError` that says what is wrong with the file, and where in it.
     """
     place = Path(path)
-    kind = _FORMATS.get(place.suffix.lower())
-    if kind is None:
+    kind = _FORMATS.get(place.suffix.lower(), "")
+    if not kind and place.exists():
         raise DefinitionError(f"{path}: a pipeline document ends in {', '.join(_FORMATS)}")
     try:
         if place.exists() and not place.is_file():
@@ -71,8 +74,9 @@ def read_document(path: str | Path) -> WrittenDocument:
         document = _parsed(text, kind)
     except _NotParsedError as error:
         raise DefinitionError(f"{path}: is no {kind}: {error}") from None
-    except UnicodeDecodeError:
-        raise DefinitionError(f"{path}: is not UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DefinitionError(f"{path}: is not UTF-8: line {line} has a byte that is none of it") from None
     except RecursionError:
         raise DefinitionError(f"{path}: is nested too deeply") from None
     if not isinstance(document, dict):
@@ -181,6 +185,17 @@ def _not_json(value: Any) -> str | None:
             return f"is a {type(value).__name__}, which JSON has no form for; write it as text"
 
 
+def _plainly(text: str, error: yaml.MarkedYAMLError) -> str | None:
+    """The parser's words, or ours for two of the commonest mistakes."""
+    mark, said = error.problem_mark, error.problem or ""
+    if "another document" in said:
+        return "a second document begins; a file holds one"
+    if mark is not None and "cannot start any token" in said:
+        line = "".join(text.splitlines()[mark.line : mark.line + 1])
+        return "a tab stands where YAML wants spaces" if "\t" in line[: mark.column + 1] else said
+    return error.problem
+
+
 class _NotParsedError(Exception):
     """The text is not of its format."""
 
@@ -227,6 +242,6 @@ def _from_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise _NotParsedError(f"{place}{error.problem}") from None
+        raise _NotParsedError(f"{place}{_plainly(text, error)}") from None
     except (yaml.YAMLError, ValueError):
         raise _NotParsedError("it holds characters or values that YAML does not have") from None

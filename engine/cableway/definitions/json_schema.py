@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from cableway.definition import JsonObject
+from cableway.definitions.known_keys import UNKNOWN, said_of_unknown
 from cableway.definitions.pointers import escaped
 from cableway.errors import Fault
 from cableway.references import is_reference
@@ -61,7 +62,7 @@ class _Judge:
 
     def fit(self, schema: Any, value: Any, pointer: str) -> tuple[Any, list[Fault]]:
         if schema is False:
-            return value, [Fault(pointer, "unexpected", "is not known here")]
+            return value, [Fault(pointer, "unexpected", UNKNOWN)]
         if schema is True:
             return value, []
         if "$ref" in schema:
@@ -127,6 +128,10 @@ class _Judge:
             key: part["default"] for key, part in known.items() if "default" in part and key not in value
         }
         for key, member in value.items():
+            if others is False and key not in known:
+                made[key] = member
+                faults.append(Fault(f"{pointer}/{escaped(key)}", "unexpected", said_of_unknown(key, known)))
+                continue
             made[key], found = self.fit(known.get(key, others), member, f"{pointer}/{escaped(key)}")
             faults += found
         return made, faults

@@ -101,8 +101,11 @@ def _default_input_faults(place: _Place, bloc_type: type[Bloc], giving: Sequence
         names = giving[place.number - 1] if place.number > 0 else ()
     if len(names) == 1 or (not names and bloc_type.kind != "exporter"):
         return
-    there = f"it could be {', '.join(names[:5])}" if names else "nothing that hands data on stands before it"
-    yield Fault(f"{place.pointer}/config", "input", f"say with source_bloc what it reads: {there}")
+    if names:
+        said = f"say with source_bloc what it reads: it could be {', '.join(names[:5])}"
+    else:
+        said = "has nothing to read: no bloc that hands data on stands in the stage before it"
+    yield Fault(f"{place.pointer}/config", "input", said)
 
 
 def config_keys(bloc_type: type[Bloc]) -> frozenset[str]:
@@ -186,7 +189,9 @@ def _target_faults(places: list[_Place], built: Mapping[str, Bloc]) -> Iterator[
             writers[target] = bloc
             continue
         other = writers[target]
+        if other is bloc:  # the name stands twice, which is a fault of its own
+            continue
         if other.sole_target(other.config) is not None:
-            yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes the whole of it")
+            yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes the whole of its target already")
         elif bloc.sole_target(bloc.config) is not None:
             yield Fault(f"{place.pointer}/config", "target", f"{other.name!r} writes to it as well, and this the whole")

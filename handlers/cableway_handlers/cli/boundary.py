@@ -27,7 +27,7 @@ def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except CablewayError as error:
-        _tell(str(error), error)
+        _tell(_headline(error), error)
         _tell_details(error)
         if json:
             _print_problem(error)
@@ -48,10 +48,34 @@ def exit_code_of(command: Callable[[], object], *, json: bool = False) -> int:
     return EXIT_OK
 
 
+def _headline(error: CablewayError) -> str:
+    """The message; where it lists several faults, what comes before them and how many they are."""
+    if not _is_list(error):
+        return str(error)
+    before = str(error).partition(_line(error.faults[0]))[0].strip(" :")
+    return f"{before}: {len(error.faults)} faults" if before else f"{len(error.faults)} faults"
+
+
+def _is_list(error: CablewayError) -> bool:
+    return len(error.faults) > 1 and _line(error.faults[0]) in str(error)
+
+
+def _file(fault: Fault) -> str:
+    """The file in which it stands, where there are several."""
+    file, hash_sign, _ = fault.pointer.partition("#")
+    return file if hash_sign else ""
+
+
+def _line(fault: Fault) -> str:
+    line = "" if fault.line is None else f"line {fault.line}, "
+    return f"{line}{fault.pointer or 'the document'}: {fault.message}"
+
+
 def _tell_details(error: CablewayError) -> None:
-    for fault in _untold(error):
-        line = "" if fault.line is None else f"line {fault.line}, "
-        _say(f"  {line}{fault.pointer or '/'}: {fault.message}")
+    faults = error.faults if _is_list(error) else _untold(error)
+    files = list(dict.fromkeys(map(_file, faults)))
+    for fault in sorted(faults, key=lambda fault: (files.index(_file(fault)), fault.line is None, fault.line or 0)):
+        _say(f"  {_line(fault)}")
     if isinstance(error, ParameterError):
         _say("  a parameter is given as -p NAME=VALUE")
 

@@ -211,6 +211,8 @@ def test_a_document_is_read_from_a_file(tmp_path: Path, name: str, text: str) ->
     [
         ("p.yaml", "name: p\n  stages: [", "line 2, column 9"),
         ("p.yaml", "name: p\nname: q\n", "line 2, column 1: the key 'name' stands twice"),
+        ("p.yaml", "name: p\nstages:\n\t- a\n", "line 3, column 1: a tab stands where YAML wants spaces"),
+        ("p.yaml", "name: p\n---\nname: q\n", "line 2, column 1: a second document begins; a file holds one"),
         ("p.json", '{"name": "p", "name": "q"}', "has the key 'name' twice"),
         ("p.json", '{"name": ', "line 1, column 10"),
         ("p.json", "[" * 100_000, "nested too deeply"),
@@ -230,6 +232,14 @@ def test_a_file_that_is_no_document_says_where(tmp_path: Path, name: str, text: 
 def test_a_missing_document_is_named(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"gone\.yaml: cannot be read: No such file"):
         read_document(tmp_path / "gone.yaml")
+    with pytest.raises(DefinitionError, match="gone: cannot be read: No such file"):
+        read_document(tmp_path / "gone")
+
+
+def test_a_document_that_is_not_utf_8_says_in_which_line(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_bytes("name: p\ndescription: café\n".encode("latin-1"))
+    with pytest.raises(DefinitionError, match=r"p\.yaml: is not UTF-8: line 2 has"):
+        read_document(tmp_path / "p.yaml")
 
 
 def test_a_bomb_of_aliases_is_refused(tmp_path: Path) -> None:

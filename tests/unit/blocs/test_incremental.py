@@ -81,6 +81,12 @@ def test_both_ends_are_kept_and_the_order_ends_the_reading() -> None:
     assert falling.exhausted
 
 
+def test_a_cursor_that_was_set_below_the_first_value_goes_before_it() -> None:
+    config = Incremental(cursor_field="at", initial_value=20, lag=5)
+    assert Watermark(config, first_plan(config, {"last": 3, "seen": {}}), {}).start == -2
+    assert Watermark(config, first_plan(config, {"last": 22, "seen": {}}), {}).start == 20, "the lag leads no lower"
+
+
 @pytest.mark.parametrize("arrow", [False, True])
 def test_rows_without_the_field_go_by_the_policy(*, arrow: bool) -> None:
     rows: list[dict[str, Any]] = [{"id": 1, "at": None}, {"id": 2, "at": 3}]

@@ -148,7 +148,7 @@ def test_filter_names_the_condition_that_does_not_fit() -> None:
     ]
     assert faults("filter", where=[{"column": "v", "op": "~", "value": 1}])[0].startswith("/where/0/op: ")
     assert faults("filter", where=[{"column": "v", "op": "<", "value": 1, "more": 2}]) == [
-        "/where/0/more: is not known here"
+        "/where/0/more: is not known here; known: column, op, value"
     ]
 
 

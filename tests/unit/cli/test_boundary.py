@@ -41,7 +41,26 @@ def test_faults_that_say_the_same_of_different_places_are_all_told(capsys: pytes
     places = ["/stages/0/workers", "/workers", "/lane"]
     faults = [Fault(place, "unexpected", "is not known here") for place in places]
     assert exit_code_of(lambda: failing(DefinitionError(f"{places[0]}: is not known here; and 2 more", faults))) == 78
-    assert capsys.readouterr().err.splitlines()[1:] == ["  /workers: is not known here", "  /lane: is not known here"]
+    assert capsys.readouterr().err.splitlines() == [
+        "cableway: 3 faults",
+        *(f"  {each}: is not known here" for each in places),
+    ]
+
+
+def test_several_faults_stand_below_each_other_by_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    faults = [
+        Fault("/b", "missing", "is required", 7),
+        Fault("/a", "unexpected", "is odd", 2),
+        Fault("/c", "x", "is too"),
+    ]
+    error = DefinitionError("pipeline 'p': line 7, /b: is required; line 2, /a: is odd; and 1 more", faults)
+    assert exit_code_of(lambda: failing(error)) == 78
+    assert capsys.readouterr().err.splitlines() == [
+        "cableway: pipeline 'p': 3 faults",
+        "  line 2, /a: is odd",
+        "  line 7, /b: is required",
+        "  /c: is too",
+    ]
 
 
 def test_a_bug_is_a_message_and_with_debug_a_traceback(
