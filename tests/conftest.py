@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.state", "tests.fixtures.image"]
+pytest_plugins = ["tests.fixtures.postgres", "tests.fixtures.state", "tests.fixtures.image", "tests.fixtures.clusters"]
 
 # Who starts the tests in the background may have them ignore these, and so would every process that they start.
 for _number in (signal.SIGINT, signal.SIGHUP):

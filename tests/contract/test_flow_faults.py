@@ -37,6 +37,7 @@ from cableway.testing.stages import StagesReport
 from tests import need
 from tests.contract import flow_handlers as handlers
 from tests.contract.flow_lanes import LANES, check_lane, in_lane, stage
+from tests.fixtures.clusters import local_cluster
 from tests.unit.flow.harness import Lives, each, pipeline, same
 from tests.unit.lanes.handlers import misbehave
 from tests.unit.lanes.running import Fifo
@@ -504,10 +505,8 @@ async def test_b05_a_killed_worker_costs_no_item(tmp_path: Path) -> None:
 
 @pytest.fixture
 def own_cluster(nothing_is_left: None) -> Iterator[str]:
-    distributed: Any = need.module("distributed")
-    settings_ = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
-    with distributed.LocalCluster(**settings_, silence_logs=50) as local:
-        yield local.scheduler_address
+    with local_cluster() as address:
+        yield address
 
 
 @pytest.mark.fault("B5")

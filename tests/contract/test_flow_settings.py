@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from cableway.errors import GatherTooLargeError, ItemError, ItemsFailedError
 from cableway.flow.config import Batch, Gather, RateLimit, Retry
 from cableway.testing import FakeClock, run_stages
 from cableway.testing.stages import StagesReport
-from tests import need
 from tests.contract import flow_handlers as handlers
 from tests.contract.flow_lanes import LANES, check_lane, in_lane, stage
 from tests.unit.flow.harness import Lives, same
@@ -31,14 +30,6 @@ from tests.unit.lanes.running import Fifo
 
 ASYNC, THREAD, PROCESS, INTERPRETER, DASK = LANES
 TORN = handlers.TornError
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    distributed: Any = need.module("distributed")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
-    with distributed.LocalCluster(**settings, silence_logs=50) as local:
-        yield local.scheduler_address
 
 
 @pytest.fixture(params=LANES)

@@ -6,7 +6,6 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,6 @@ from tests.unit.lanes.running import PROMPT_S, Fifo, Heard, config, failure, run
 
 LANES = ["process", "interpreter", "dask"]
 MADE = "tests.unit.lanes.handlers:made"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    distributed: Any = need.module("distributed")
-    settings = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
-    with distributed.LocalCluster(**settings, silence_logs=50) as local:
-        yield local.scheduler_address
 
 
 @pytest.fixture(params=LANES)

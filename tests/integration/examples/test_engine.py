@@ -6,9 +6,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-from tests import need
+from tests.fixtures.clusters import local_cluster
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,8 +39,6 @@ def test_every_lane_of_this_python() -> None:
 
 
 def test_the_dask_lane() -> None:
-    distributed: Any = need.module("distributed")
-    settings = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
-    with distributed.LocalCluster(**settings, silence_logs=50) as cluster:
-        told = run("--dask", cluster.scheduler_address)
+    with local_cluster(workers=1) as address:
+        told = run("--dask", address)
     assert "12 items ended, 92% of them well" in told

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 
 from tests import need
 from tests.unit.job.running import bloc, pipeline, run, seen, stage
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    distributed: Any = need.module("distributed")
-    settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
-    with distributed.LocalCluster(n_workers=2, **settings) as local:
-        yield local.scheduler_address
 
 
 def test_blocs_work_on_the_cluster_that_the_settings_name(cluster: str) -> None:

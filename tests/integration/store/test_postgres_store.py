@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -17,18 +16,6 @@ from cableway.store.session import Session
 from tests.fixtures.state import pipeline, store_version
 
 SUCCESS = RunResult(state=RunState.SUCCEEDED, exit_code=0, counts={"emitted": 1})
-
-
-@pytest.fixture
-def run_id(session: Session) -> str:
-    store_version(session, pipeline())
-    return record_run(session, RunRequest(pipeline="flights")).run_id
-
-
-@pytest.fixture
-def store(state: DatabaseSettings) -> Iterator[PostgresRunStore]:
-    with closing(PostgresRunStore(state)) as store:
-        yield store
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -22,18 +22,6 @@ from tests.fixtures.postgres import running_postgres
 from tests.fixtures.state import pipeline, store_version
 
 SUCCESS = RunResult(state=RunState.SUCCEEDED, exit_code=0, counts={"emitted": 1})
-
-
-@pytest.fixture
-def run_id(session: Session) -> str:
-    store_version(session, pipeline())
-    return record_run(session, RunRequest(pipeline="flights")).run_id
-
-
-@pytest.fixture
-def store(state: DatabaseSettings) -> Iterator[PostgresRunStore]:
-    with closing(PostgresRunStore(state)) as store:
-        yield store
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -28,12 +27,6 @@ def storage(state: DatabaseSettings) -> Iterator[DatabaseStorage]:
     with DatabaseStorage(state) as storage:
         store_version(storage.session, replace(pipeline(), settings=RunSettings(overlap="allow")))
         yield storage
-
-
-@pytest.fixture
-def store(state: DatabaseSettings) -> Iterator[PostgresRunStore]:
-    with closing(PostgresRunStore(state)) as store:
-        yield store
 
 
 def begun(storage: DatabaseStorage, store: PostgresRunStore) -> Lease:

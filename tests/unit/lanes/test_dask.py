@@ -6,8 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +16,18 @@ from cableway.errors import EXIT_UNAVAILABLE, DefinitionError, UnavailableError
 from cableway.flow.lanes.dask import DaskPool
 from tests import need
 from tests.contract.flow_handlers import appear_once_then_wait
+from tests.fixtures.clusters import local_cluster
 from tests.unit.lanes import handlers
 from tests.unit.lanes.running import Fifo, Heard, config, failure, running, value, values
 
 LANE = "dask"
 
 
-@contextmanager
-def running_cluster(workers: int) -> Generator[dict[str, Any]]:
-    distributed: Any = need.module("distributed")
-    settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
-    with distributed.LocalCluster(n_workers=workers, **settings) as local:
-        yield {"address": local.scheduler_address}
-
-
 @pytest.fixture(scope="module")
 def options() -> Iterator[dict[str, Any]]:
     """Where a cluster is; two tests kill one of its workers each, and nobody waits until another has come."""
-    with running_cluster(3) as address:
-        yield address
+    with local_cluster(workers=3) as address:
+        yield {"address": address}
 
 
 async def test_an_unreachable_cluster_is_unavailable_within_its_time() -> None:
@@ -51,9 +43,9 @@ async def test_an_unreachable_cluster_is_unavailable_within_its_time() -> None:
 
 
 async def test_a_cluster_without_workers_is_unavailable() -> None:
-    with running_cluster(0) as options:
+    with local_cluster(workers=0) as address:
         with pytest.raises(UnavailableError, match="no Dask cluster with a worker"):
-            async with running(LANE, handlers.same, options=options | {"connect_s": 0.5}):
+            async with running(LANE, handlers.same, options={"address": address, "connect_s": 0.5}):
                 pass
 
 
