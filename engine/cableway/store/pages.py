@@ -49,11 +49,13 @@ class DeliveryRow:
     """Of the trigger as it is now; None where that is gone."""
     received_at: datetime
     verdict: str
+    """``accepted``, ``replayed``, ``filtered`` or ``refused``."""
     status: int
     """What it was answered with."""
     step: str | None
-    """At which it was refused."""
+    """At which it was refused: form, signature, rate, idempotency, mapping or overlap."""
     error: str | None
+    """The code of the problem."""
     key: str | None
     run_id: str | None
     headers: Mapping[str, Any]

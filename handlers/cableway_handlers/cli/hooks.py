@@ -14,7 +14,8 @@ from cableway.errors import CablewayError, UnavailableError, UnknownNameError, U
 from cableway.runs import RunRequest
 from cableway.storage import DatabaseStorage
 from cableway.store.ids import is_id
-from cableway.stored.deliveries import DeliveryRow, read_deliveries, read_delivery
+from cableway.store.pages import DeliveryRow, page_of_deliveries
+from cableway.stored.deliveries import WholeDelivery, read_delivery
 from cableway_handlers.api.asgi import JSON
 from cableway_handlers.api.hooks.hook import FORM, make_hook
 from cableway_handlers.api.hooks.secrets import resolve_secret
@@ -93,7 +94,7 @@ def deliveries(name: str | None, verdict: str | None, limit: int, *, json: bool)
     if verdict is not None and verdict not in verdicts:
         raise UsageError(f"--verdict is one of {', '.join(verdicts)}")
     with workplace() as place, place.storage() as storage:
-        rows = storage.session.drive(read_deliveries(name, verdict=verdict, limit=limit))
+        rows = storage.session.drive(page_of_deliveries(None, limit, None, trigger=name, verdict=verdict))
     if json:
         screen.as_json([_as_dict(row) for row in rows])
         return
@@ -153,7 +154,7 @@ def replay(delivery_id: str, *, json: bool) -> None:
         screen.say(f"recorded run {run.run_id} from delivery {row.delivery_id}; a service's sweep starts it")
 
 
-def _request(storage: DatabaseStorage, row: DeliveryRow) -> RunRequest:
+def _request(storage: DatabaseStorage, row: WholeDelivery) -> RunRequest:
     if row.body is None:
         raise CannotReplayError(f"the body of delivery {row.delivery_id} was not kept: it has {row.body_bytes} bytes")
     trigger = storage.get_trigger(row.trigger_name)
@@ -225,7 +226,7 @@ def _body(wish: Wish, trigger: TriggerDefinition, name: str) -> bytes:
     return example % name.encode() if b"%s" in example else example
 
 
-def _show_delivery(row: DeliveryRow, *, json: bool) -> None:
+def _show_delivery(row: WholeDelivery, *, json: bool) -> None:
     body = None if row.body is None else row.body.decode("utf-8", "replace")
     if json:
         screen.as_json({**_as_dict(row), "body": body})

@@ -61,21 +61,12 @@ WITH terms AS (
 )
 UPDATE {s}.runs AS r SET key = NULL FROM old WHERE r.run_id = old.run_id
 
--- name: deliveries
--- The records of deliveries, the newest first, of one trigger or of all.
-SELECT delivery_id::text AS delivery_id, trigger_name, received_at, verdict, status, step, error, key,
-       run_id::text AS run_id, headers, body_bytes, body IS NOT NULL AS body_kept
-FROM {s}.delivery_records
-WHERE (%(trigger)s::text IS NULL OR trigger_name = %(trigger)s)
-  AND (%(verdict)s::text IS NULL OR verdict = %(verdict)s)
-  AND (%(before)s::timestamptz IS NULL OR received_at < %(before)s)
-ORDER BY received_at DESC, delivery_id DESC LIMIT %(limit)s
-
 -- name: delivery
--- One record with its body.
-SELECT delivery_id::text AS delivery_id, trigger_name, received_at, verdict, status, step, error, key,
-       run_id::text AS run_id, headers, body_bytes, body IS NOT NULL AS body_kept, body
-FROM {s}.delivery_records WHERE delivery_id::text = %(delivery_id)s
+-- One record with its body, and with the pipeline of the trigger as it is now.
+SELECT d.delivery_id::text AS delivery_id, d.trigger_name, t.pipeline, d.received_at, d.verdict, d.status, d.step,
+       d.error, d.key, d.run_id::text AS run_id, d.headers, d.body_bytes, d.body IS NOT NULL AS body_kept, d.body
+FROM {s}.delivery_records AS d LEFT JOIN {s}.triggers AS t ON t.name = d.trigger_name
+WHERE d.delivery_id::text = %(delivery_id)s
 
 -- name: delivery_counts
 -- What is known of each webhook's deliveries.
