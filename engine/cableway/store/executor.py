@@ -81,11 +81,10 @@ def drive(sender: Sender, steps: Steps[Result]) -> Result:
         return result
 
 
-class Executor:
-    """Sends statements over a blocking connection."""
+class _Manner:
+    """How statements are sent, over whichever connection."""
 
-    def __init__(self, connection: Connection, settings: DatabaseSettings) -> None:
-        self.connection = connection
+    def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
         self._queries = queries_of(settings.schema)
         self._limits = _limits(settings)
@@ -93,6 +92,14 @@ class Executor:
         self._set = _PREPARED if self._prepares else _LIMITS
         self._set_first = _PREPARED_FOR_ALL if self._prepares else _LIMITS
         self._is_told = False
+
+
+class Executor(_Manner):
+    """Sends statements over a blocking connection."""
+
+    def __init__(self, connection: Connection, settings: DatabaseSettings) -> None:
+        super().__init__(settings)
+        self.connection = connection
         self._cursors: dict[str, psycopg.Cursor[Row]] = {}
 
     def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
@@ -156,18 +163,12 @@ class _ByNames:
         return lambda values: dict(zip(names, values, strict=True))
 
 
-class AsyncExecutor:
+class AsyncExecutor(_Manner):
     """Sends statements over a connection of an event loop."""
 
     def __init__(self, connection: AsyncConnection, settings: DatabaseSettings) -> None:
+        super().__init__(settings)
         self.connection = connection
-        self.settings = settings
-        self._queries = queries_of(settings.schema)
-        self._limits = _limits(settings)
-        self._prepares = settings.prepare_threshold is not None
-        self._set = _PREPARED if self._prepares else _LIMITS
-        self._set_first = _PREPARED_FOR_ALL if self._prepares else _LIMITS
-        self._is_told = False
         self._cursors: dict[str, psycopg.AsyncCursor[Row]] = {}
 
     async def rows(self, name: str, before: Sequence[Step] = (), /, **parameters: Any) -> list[Row]:
