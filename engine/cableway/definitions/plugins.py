@@ -23,6 +23,7 @@ GROUP = "cableway.blocs"
 FUNCTIONS = "cableway.functions"
 """The group of entry points that lead to functions which definitions may name."""
 
+_WORK = {"loader": ("load",), "transformer": ("transform", "initial", "fold", "finish"), "exporter": ("export",)}
 _WANTED = ("bloc_type", "kind", "summary", "Config", "example")
 
 
@@ -116,10 +117,22 @@ def checked_type(found: Any, where: str) -> type[Bloc]:
     if not bloc_type.lanes or not set(bloc_type.lanes) <= set(kinds.ALL_LANES):
         lanes = ", ".join(kinds.ALL_LANES)
         raise DefinitionError(f"{where}: the lanes of {_named(found)} must be some of {lanes}")
+    if method := _missing_method(bloc_type, kinds):
+        raise DefinitionError(f"{where}: bloc type {_named(found)} does nothing: it defines no method {method!r}")
     example: Any = bloc_type.example
     if not isinstance(example, Mapping):
         raise DefinitionError(f"{where}: the example of {_named(found)} must be a config")
     return bloc_type
+
+
+def _missing_method(bloc_type: type[Bloc], kinds: Any) -> str | None:
+    """The method that it must have of its own, and has not; None where it does its work in some way."""
+    bases: tuple[Any, ...] = (kinds.LoaderBloc, kinds.TransformerBloc, kinds.ExporterBloc)
+    base = next(base for base in bases if issubclass(bloc_type, base))
+    methods = _WORK[base.kind]
+    if bloc_type.worker is not None or any(getattr(bloc_type, name) is not getattr(base, name) for name in methods):
+        return None
+    return methods[0]
 
 
 def _module(path: str, where: str) -> ModuleType:
@@ -128,8 +141,20 @@ def _module(path: str, where: str) -> ModuleType:
     except ImportError as error:
         raise DefinitionError(f"{where} names the module {path!r}, which cannot be imported: {error}") from error
     except Exception as error:
-        kind = type(error).__name__
-        raise DefinitionError(f"{where} names the module {path!r}, which raises {kind} when imported") from error
+        kind, place = type(error).__name__, _place_of(error, path)
+        raise DefinitionError(f"{where} names the module {path!r}, which raises {kind} when imported{place}") from error
+
+
+def _place_of(error: Exception, path: str) -> str:
+    """Where the author's code raised it: file and line, and nothing of what stands there."""
+    from traceback import extract_tb
+
+    if isinstance(error, SyntaxError):
+        return f": {error.filename}, line {error.lineno}"
+    own = path.replace(".", "/")
+    files = (f"{own}.py", f"{own}/__init__.py")
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename.endswith(files)]
+    return f": {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
 def _defined_in(module: ModuleType) -> Iterable[type]:

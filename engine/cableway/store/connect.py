@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
 ATTEMPT_S = 5
 """Seconds for one attempt, against a host that takes the call and says nothing."""
+TOLD_AFTER_S = 2.0
+"""Seconds after which it is said, once, that somebody waits for the database."""
+
+_log = logging.getLogger("cableway.store")
 
 DEFAULTS = {
     # A peer that has silently gone is noticed within half a minute (these mean nothing on a unix socket).
@@ -80,6 +85,7 @@ class _Budget:
         self._budget_s = budget_s
         self._until = time.monotonic() + budget_s
         self._waits = _waits()
+        self._tell_at = time.monotonic() + TOLD_AFTER_S
 
     def wait_after(self, error: psycopg.Error, settings: DatabaseSettings) -> float:
         """Seconds to wait before the next attempt; raise what *error* means where there is none."""
@@ -90,6 +96,9 @@ class _Budget:
         if time.monotonic() + wait_s >= self._until:
             tried = f" (tried for {round(self._budget_s, 1):g} s)" if self._budget_s else ""
             raise UnavailableError(f"{refusal}{tried}") from None
+        if time.monotonic() >= self._tell_at:
+            self._tell_at = self._until
+            _log.warning("%s; trying for %g s", refusal, round(self._budget_s, 1))
         return wait_s
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from cableway.errors import UnavailableError, UsageError
 
@@ -25,8 +26,7 @@ def start_in_background(arguments: Sequence[str], log: Path, variables: Mapping[
     That is when it has printed *ready*. *variables* are its whole environment; what it prints goes to the end of *log*.
     Raise `UnavailableError` with what it said where it ends instead.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with _opened(log) as output:
         begin = output.tell()
         child = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-c", _COMMAND, *arguments],
@@ -45,6 +45,15 @@ def start_in_background(arguments: Sequence[str], log: Path, variables: Mapping[
     # It lives on without us, and nobody here is to wait for it.
     child.returncode = 0
     return child.pid
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        message = f"{log}, where it would print, cannot be written: {error.strerror}; start it in a folder of yours"
+        raise UnavailableError(message) from None
 
 
 def _said(log: Path, begin: int) -> str:

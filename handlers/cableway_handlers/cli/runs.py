@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,8 +19,9 @@ from cableway.stored.following import read_held_places, read_links
 from cableway.stored.pruning import age_of
 from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.deaths import end_lease
+from cableway_handlers.cli.processes import next_launch, signals_passed_on
 from cableway_handlers.cli.workplace import workplace
-from cableway_handlers.launch.protocol import Launch, LaunchState
+from cableway_handlers.launch.protocol import Launch
 
 if TYPE_CHECKING:
     from cableway.storage import DatabaseStorage
@@ -85,7 +83,7 @@ def run(wish: Wish, *, verbose: bool, json: bool) -> int:
 def _run_recorded(wish: Wish, what: str, texts: dict[str, str], *, verbose: bool, json: bool) -> int:
     with workplace() as place, place.storage() as storage:
         launcher = place.launcher(show_log=verbose)
-        launch = _next_launch(launcher, _launch(storage, what, texts, wish.key))
+        launch = next_launch(launcher, _launch(storage, what, texts, wish.key))
         code: int | None = EXIT_OK
         if not _has_ended(storage, launch):
             code = _run(launcher, launch, quiet=json)
@@ -175,36 +173,12 @@ def _has_ended(storage: DatabaseStorage, launch: Launch) -> bool:
     return state in ENDED
 
 
-def _next_launch(launcher: LocalLauncher, launch: Launch) -> Launch:
-    """*launch*, or the first one after it that has not ended: a job may die before it takes its run."""
-    while (found := launcher.find(launch)) is not None and launcher.status(found).state is LaunchState.ENDED:
-        launch = Launch(launch.run_id, launch.attempt + 1)
-    return launch
-
-
 def _run(launcher: LocalLauncher, launch: Launch, *, quiet: bool) -> int | None:
     external_id = launcher.launch(launch)
-    with signals_passed_on(launcher, external_id):
+    with signals_passed_on(lambda: launcher.stop(external_id), "stopping: the run drains; once more ends it at once"):
         if not quiet:
             screen.say(f"run {launch.run_id} started; its log is {launcher.log_file(launch)}")
         return launcher.wait(external_id)
-
-
-@contextmanager
-def signals_passed_on(launcher: LocalLauncher, external_id: str) -> Generator[None]:
-    """Within, SIGINT and SIGTERM ask the subprocess to stop, and leave this process to wait for it."""
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        screen.say("stopping: the run drains; once more ends it at once")
-        launcher.stop(external_id)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _show_end(details: RunDetails, log: Path, code: int | None) -> None:
@@ -216,6 +190,8 @@ def _show_end(details: RunDetails, log: Path, code: int | None) -> None:
         return
     show.run_summary(details)
     screen.say(f"`cableway runs show {run.run_id}` shows its trace")
+    if (run.counts or {}).get("failed"):
+        screen.say(f"`cableway dead-letters list --run {run.run_id}` shows what failed, and why")
 
 
 def _recorded_code(details: RunDetails) -> int:

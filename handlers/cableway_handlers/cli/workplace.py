@@ -64,11 +64,18 @@ def workplace(extra: Mapping[str, str] | None = None) -> Generator[Workplace]:
 def _embedded() -> Generator[EmbeddedServer]:
     from cableway.embedded import FOLDER, embedded_server
 
-    with embedded_server(say=_say) as server:
+    told: list[str] = []
+
+    def say(line: str) -> None:
+        told.append(line)
+        _say(line)
+
+    with embedded_server(say=say) as server:
         try:
             yield server
         except (UnknownNameError, UnknownPipelineError, UnknownRunError):
-            _say(f"no database is named, so this looked in the embedded Postgres in {FOLDER}/")
+            if not told:
+                _say(f"no database is named, so this looked in the embedded Postgres in {FOLDER}/")
             raise
 
 

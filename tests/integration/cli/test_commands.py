@@ -106,6 +106,20 @@ def test_a_failed_run_has_its_words_and_the_jobs_exit_code(cableway: Command) ->
     assert "failed" in cableway.out
 
 
+def test_a_run_of_which_items_failed_says_where_to_look(cableway: Command) -> None:
+    Path("odd.yaml").write_text(
+        "name: odd\nstages:\n  - [{name: a, bloc_type: csv_loader, config: {file_path: data.csv}}]\n"
+        "  - [{name: b, bloc_type: select, config: {columns: [nowhere]}}]\n"
+    )
+    assert cableway("apply", "odd.yaml") == 0
+    assert cableway("run", "odd") == 3
+    (row,) = cableway.json("runs", "list")
+    assert cableway("run", "odd") == 3
+    assert "`cableway dead-letters list --run " in cableway.err
+    assert cableway("dead-letters", "list", "--run", row["run_id"]) == 0
+    assert "nowhere" in cableway.out
+
+
 def test_a_run_whose_job_died_before_it_began_may_be_tried_again(
     cableway: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

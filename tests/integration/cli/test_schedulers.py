@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cableway.errors import UnavailableError
 from cableway.settings import DatabaseSettings
 from cableway.storage import DatabaseStorage
+from cableway_handlers.cli.background import start_in_background
 from tests.unit.cli.conftest import Command
 
 
@@ -125,3 +127,6 @@ def test_what_cannot_begin_says_so(cableway: Command, storage: DatabaseStorage) 
     assert cableway("scheduler", "--env", "SOURCE") == 2
     assert cableway("scheduler", "--background", "--scheduler-names", "nobody") == 69
     assert "exit code 78" in cableway.err
+    Path("a-file").touch()
+    with pytest.raises(UnavailableError, match=r"cannot be written: .*; start it in a folder of yours"):
+        start_in_background(["version"], Path("a-file") / "out", {}, ready="x")

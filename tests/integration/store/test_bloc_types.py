@@ -35,6 +35,9 @@ class FetchBloc(LoaderBloc):
     Config = FetchConfig
     example: ClassVar[Mapping[str, Any]] = {"url": "https://example.org"}
 
+    def load(self, context: RunContext) -> list[str]:
+        raise NotImplementedError
+
 
 class CleanConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")

@@ -55,6 +55,29 @@ def failure(settings: DatabaseSettings, budget_s: float) -> tuple[CablewayError,
     return caught.value, time.monotonic() - begun
 
 
+def test_who_waits_long_for_a_connection_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    settings = DatabaseSettings(host="127.0.0.1", port=port, name="etl", user="ada", password="s3cret")
+    failure(settings, 0.3)
+    assert not caplog.records
+    waits: list[float] = []
+
+    def three_times(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise InterruptedError
+
+    monkeypatch.setattr("cableway.store.connect.time.sleep", three_times)
+    monkeypatch.setattr(connecting, "TOLD_AFTER_S", 0.0)
+    with pytest.raises(InterruptedError):
+        connect(settings, 600)
+    (record,) = caplog.records
+    assert record.getMessage().endswith("cannot be reached: connection refused; trying for 600 s")
+
+
 def test_a_refused_connection_is_tried_again_for_the_budget() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]

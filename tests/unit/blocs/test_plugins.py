@@ -144,18 +144,23 @@ def test_two_distributions_with_one_type_are_both_named(
 
 
 def test_a_module_that_raises_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "raising_blocs.py").write_text("raise RuntimeError('secret')")
-    (tmp_path / "misspelt_blocs.py").write_text("def (")
+    (tmp_path / "raising_blocs.py").write_text("import json\njson.loads('secret')\n")
+    (tmp_path / "misspelt_blocs.py").write_text("\n\ndef (")
     reach(monkeypatch, tmp_path)
-    for name, kind in (("raising_blocs", "RuntimeError"), ("misspelt_blocs", "SyntaxError")):
-        with pytest.raises(DefinitionError, match=f"CABLEWAY_BLOCS names the module '{name}', which raises {kind}"):
+    for name, kind, line in (("raising_blocs", "JSONDecodeError", 2), ("misspelt_blocs", "SyntaxError", 3)):
+        said = f"CABLEWAY_BLOCS names the module '{name}', which raises {kind} when imported: "
+        with pytest.raises(DefinitionError, match=f"{said}.*{name}.py, line {line}$") as caught:
             Catalog([name]).load("own")
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"summary": None}, None),
+        ({"transform": TransformerBloc.transform}, "does nothing: it defines no method 'transform'"),
+        ({"transform": TransformerBloc.transform, "fold": print}, None),
+        ({"transform": TransformerBloc.transform, "worker": "module:work"}, None),
         ({"Config": None}, "the Config of"),
         ({"lanes": ("moon",)}, "must be some of async, thread"),
         ({"lanes": ()}, "must be some of async, thread"),
@@ -164,7 +169,7 @@ def test_a_module_that_raises_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_what_a_type_says_of_itself_is_looked_at(fields: dict[str, Any], said: str | None) -> None:
     whole: dict[str, Any] = {"bloc_type": "own", "summary": "Does.", "Config": BlocDefinition, "example": {}}
-    made = type("OwnBloc", (TransformerBloc,), {**whole, **fields, "__module__": __name__})
+    made = type("OwnBloc", (TransformerBloc,), {**whole, "transform": print, **fields, "__module__": __name__})
     if said is None:
         assert checked_type(made, "module own") is made
         return
@@ -183,7 +188,8 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Catalog:
     """A bloc type for the interpreter lane, in a module of its own."""
     module: Any = ModuleType("interpreted_blocs")
     fields: dict[str, Any] = {"bloc_type": "own", "summary": "Does.", "Config": BlocDefinition, "example": {}}
-    module.OwnBloc = type("OwnBloc", (TransformerBloc,), {**fields, "__module__": "interpreted_blocs"})
+    own = {**fields, "transform": print, "__module__": "interpreted_blocs"}
+    module.OwnBloc = type("OwnBloc", (TransformerBloc,), own)
     module.work, module.number = print, 1
     monkeypatch.setitem(sys.modules, "interpreted_blocs", module)
     return Catalog(["interpreted_blocs"])

@@ -151,7 +151,8 @@ class NestedConfig:
 def test_a_config_of_parts_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = ModuleType("nested_blocs")
     fields: dict[str, Any] = {"bloc_type": "nested", "summary": "Nests.", "Config": NestedConfig, "example": {}}
-    module.NestedBloc = type("NestedBloc", (TransformerBloc,), {**fields, "__module__": "nested_blocs"})
+    methods: dict[str, Any] = {"transform": print, "__module__": "nested_blocs"}
+    module.NestedBloc = type("NestedBloc", (TransformerBloc,), {**fields, **methods})
     monkeypatch.setitem(sys.modules, "nested_blocs", module)
     own, catalog = Validator("nested_blocs"), Catalog(["nested_blocs"])
     cases: list[tuple[dict[str, Any], bool]] = [
