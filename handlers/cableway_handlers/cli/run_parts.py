@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from cableway.errors import EXIT_OK
 from cableway.runs import RunRequest
 from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.deaths import end_lease
+from cableway_handlers.cli.processes import next_launch, signals_passed_on
 from cableway_handlers.cli.workplace import Workplace, workplace
-from cableway_handlers.launch.protocol import Launch, LaunchState
+from cableway_handlers.launch.protocol import Launch
 
 if TYPE_CHECKING:
     from cableway_handlers.launch.local import LocalLauncher
@@ -56,13 +54,13 @@ class _Parts:
 
     def run(self, launches: Sequence[Launch], at_once: int) -> list[int | None]:
         """The exit code of each once all have ended; None where it was not begun, or not found out."""
-        with ThreadPoolExecutor(max_workers=min(at_once, len(launches) or 1)) as pool, self._signals_passed_on():
+        signals = signals_passed_on(self._stop, "stopping: the parts drain; once more ends them at once")
+        with ThreadPoolExecutor(max_workers=min(at_once, len(launches) or 1)) as pool, signals:
             return list(pool.map(self._one, launches))
 
     def _one(self, launch: Launch) -> int | None:
         launcher = self._launcher
-        while (found := launcher.find(launch)) is not None and launcher.status(found).state is LaunchState.ENDED:
-            launch = Launch(launch.run_id, launch.attempt + 1)
+        launch = next_launch(launcher, launch)
         if self._stopped:
             return None
         external_id = launcher.launch(launch)
@@ -76,18 +74,7 @@ class _Parts:
         end_lease(self._place, launcher, launch, code)
         return code
 
-    @contextmanager
-    def _signals_passed_on(self) -> Generator[None]:
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            del number, frame
-            self._stopped = True
-            screen.say("stopping: the parts drain; once more ends them at once")
-            for external_id in self._at_work.copy():
-                self._launcher.stop(external_id)
-
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _stop(self) -> None:
+        self._stopped = True
+        for external_id in self._at_work.copy():
+            self._launcher.stop(external_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cableway_handlers.cli.runs import signals_passed_on
+from cableway_handlers.cli.processes import signals_passed_on
 from cableway_handlers.launch import LocalLauncher
 
 
@@ -23,7 +23,7 @@ class StoppedLauncher(LocalLauncher):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_job_and_not_the_command(number: signal.Signals) -> None:
     launcher, before = StoppedLauncher(), signal.getsignal(number)
-    with signals_passed_on(launcher, "r-1-1:1"):
+    with signals_passed_on(lambda: launcher.stop("r-1-1:1"), "stopping"):
         signal.raise_signal(number)
         signal.raise_signal(number)
     assert launcher.stopped == ["r-1-1:1"] * 2
