@@ -204,7 +204,7 @@ class _Noted:
         self._any = False
 
     def add(self, launch: Launch) -> bool:
-        """Note that there is."""
+        """Note that there is something to launch; the sweep of this call does it."""
         del launch
         self._any = True
         return True

@@ -113,7 +113,7 @@ class _Size:
         """It is too deep, or has keys that are no text."""
 
     def fault_in(self, document: Any) -> str | None:
-        """Whether it is too large."""
+        """In which way *document* is too large; None where it is not."""
         waiting: list[tuple[Any, int]] = [([document], 0)]
         values = text = 0
         while waiting:

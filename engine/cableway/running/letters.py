@@ -154,7 +154,7 @@ class LetterPost:
         self._sending: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Store from now on, in rounds of its own; needs the loop."""
         self._round = asyncio.get_running_loop().create_task(self._go_round())
 
     async def close(self) -> None:

@@ -39,7 +39,7 @@ _LAP = re.compile(r"(\d+)~")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoConfig:
-    """Nothing to be said."""
+    """The blocs of a replay are made by the job, which tells them everything."""
 
 
 class Letters(LoaderBloc):
@@ -114,7 +114,7 @@ class LeftOut(ExporterBloc):
     frames = None
 
     def export(self, context: RunContext) -> int:
-        """Nothing."""
+        """Write nothing: no rows."""
         return 0
 
 

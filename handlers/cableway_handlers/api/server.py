@@ -109,7 +109,7 @@ class Beside:
         self._open = False
 
     def start(self) -> None:
-        """Begin."""
+        """Launch what is added from now on, and with a scheduler decide its ticks; returns at once."""
         self._open = True
         (self._scheduler or self._sweeping).start()
 

@@ -173,7 +173,7 @@ def pause(name: str, note: str, *, json: bool) -> None:
 
 
 def resume(name: str, *, json: bool) -> None:
-    """Let it go on."""
+    """Let a paused scheduler go on with its next tick."""
     with workplace() as place, place.storage() as storage:
         row = storage.resume_scheduler(name)
     _say_state(row, f"{name}: goes on with its next tick", json=json)

@@ -19,7 +19,7 @@ class Sweeping(Protocol):
     """What starts runs, and starts again what was lost; `cableway_handlers.launch.sweep_loop.SweepLoop` does."""
 
     def start(self) -> None:
-        """Begin."""
+        """Look for work from now on; returns at once."""
         ...
 
     def wake(self) -> None:

@@ -44,13 +44,13 @@ class Fixed:
         self._name, self._value, self._in_query = name, value, in_query
 
     async def on(self, request: Request, send: Send) -> Request:
-        """*request* with it."""
+        """*request* with the value in its header, or in its URL."""
         if self._in_query:
             return replace(request, url=request.url.copy_set_param(self._name, self._value))
         return with_header(request, self._name, self._value)
 
     def renew(self) -> bool:
-        """There is no other."""
+        """False: a key is given once, and there is no other to be had."""
         return False
 
 

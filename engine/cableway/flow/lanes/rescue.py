@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Rescue:
-    """Looks after one `Crew`."""
+    """Ends the workers of a `Crew` that hang, replaces those that die, and finds the unit that kills them."""
 
     def __init__(self, crew: Crew) -> None:
         self.solo: Worker | None = None

@@ -93,13 +93,13 @@ class Worker:
         return next(iter(self.units.values()), None)
 
     def join(self) -> None:
-        """Its handler has loaded."""
+        """Its handler has loaded: from now on it takes units."""
         self._joined = True
         if not self.ready.done():
             self.ready.set_result(None)
 
     def refuse(self, error: Exception) -> None:
-        """It will never be able."""
+        """Its handler cannot be loaded: whoever waits for `ready` gets *error*."""
         if not self.ready.done():
             self.ready.set_exception(error)
             self.ready.exception()  # whether or not anybody waits for it
