@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 from cableway.flow.lanes import frames
 from cableway.flow.lanes.failure import describe
 from cableway.flow.lanes.frames import Frame
-from cableway.flow.lanes.loading import Plan, adopt, load, resolve
+from cableway.flow.lanes.hooked import Hooked
+from cableway.flow.lanes.loading import Plan, adopt, load
 from cableway.flow.lanes.parcel import TooLargeError, place, receive
 from cableway.flow.transfer import Arena, Leases
 
@@ -48,7 +49,7 @@ class Child:
         self._asyncio: Any = None
         self._plan: Plan
         self._handler: Callable[..., Any]
-        self._hook: Any = None
+        self._hooked: Hooked
         self._spoilt = False
 
     def serve(self) -> None:
@@ -75,16 +76,9 @@ class Child:
         except BaseException as error:
             self._send(Frame(frames.REFUSED, body=pickle.dumps(tuple(describe(error, "handler")), 5)))
             return False
-        if plan.worker_hook is not None:
-            self._hook = self._made_hook(plan.worker_hook)
+        self._hooked = Hooked(plan)
         self._send(Frame(frames.READY, a=os.getpid()))
         return True
-
-    def _made_hook(self, path: str) -> Any:
-        try:
-            return resolve(path)()
-        except Exception:
-            return None  # what watches the work must not stop it
 
     def _unit(self, frame: Frame) -> None:
         seq = frame.seq
@@ -100,13 +94,13 @@ class Child:
         except BaseException as error:
             self._failed(seq, started, error, "unpicklable_input")
             return
-        span = self._entered(carrier, job_id)
+        span = self._hooked.enter(carrier, job_id)
         started = monotonic_ns()
         try:
             value = self._called(job_id, data, metadata)
         except BaseException as error:
             del data
-            self._left(span, error)
+            self._hooked.leave(span, error)
             self._failed(seq, started, error)
             return
         del data
@@ -114,7 +108,7 @@ class Child:
             self._stream(seq, started, value, span)
             return
         finished = monotonic_ns()
-        self._left(span, None)
+        self._went_well(span)
         try:
             parcel = place(value, self._arena, self._plan.max_item_bytes)
         except BaseException as error:
@@ -175,11 +169,10 @@ class Child:
         except (BrokenPipeError, ConnectionResetError, EOFError):
             raise
         except BaseException as error:
-            self._left(span, error)
+            self._hooked.leave(span, error)
             self._failed(seq, started, error, _result_code(error) if isinstance(error, _UnsendableError) else None)
             return
-        self._left(span, None)
-        self._report()
+        self._went_well(span)
         self._send(Frame(frames.END, seq, a=started, b=monotonic_ns()))
 
     def _yielded(self, seq: int, generator: Any) -> None:
@@ -211,49 +204,24 @@ class Child:
 
     # The hook
 
-    def _entered(self, carrier: Any, job_id: str) -> Any:
-        if self._hook is None or carrier is None:
-            return None
-        try:
-            span = self._hook.unit(carrier, self._plan.stage, self._plan.bloc, job_id)
-            span.__enter__()
-        except Exception:
-            return None
-        return span
-
-    def _left(self, span: Any, error: BaseException | None) -> None:
-        if span is None:
-            return
-        try:
-            if error is None:
-                span.__exit__(None, None, None)
-            else:
-                span.__exit__(type(error), error, error.__traceback__)
-        except Exception:
-            self._hook = None
-            return
-        if error is None:
+    def _went_well(self, span: Any) -> None:
+        if span is not None:
+            self._hooked.leave(span, None)
             self._report()
 
     def _report(self) -> None:
-        if self._hook is None:
-            return
         try:
-            if report := self._hook.drain():
+            if report := self._hooked.drained():
                 self._send(place(report, self._arena).frame(frames.REPORT))
         except (BrokenPipeError, ConnectionResetError):
             raise
         except Exception:
-            self._hook = None
+            self._hooked.forget()
 
     def _end(self) -> None:
-        if self._hook is not None:
-            self._report()
-            try:
-                self._hook.close()
-            except Exception:
-                self._hook = None
-            self._report()
+        self._report()
+        self._hooked.close()
+        self._report()
         if self._asyncio is not None:
             self._asyncio.close()
 

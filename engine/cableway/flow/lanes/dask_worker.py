@@ -15,7 +15,8 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from cableway.flow.lanes.failure import Failure, describe
-from cableway.flow.lanes.loading import Plan, load, resolve
+from cableway.flow.lanes.hooked import Hooked
+from cableway.flow.lanes.loading import Plan, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,12 +40,7 @@ class _Bench:
         self.plan = Plan(*pickle.loads(body))
         self.shared: dict[str, Any] = {}
         self.handler: Callable[..., Any] = load(self.plan, self.shared)
-        self.hook: Any = None
-        if self.plan.worker_hook is not None:
-            try:
-                self.hook = resolve(self.plan.worker_hook)()
-            except Exception:
-                self.hook = None  # what watches the work must not stop it
+        self.hooked = Hooked(self.plan)
 
 
 _benches: dict[str, _Bench] = {}
@@ -73,7 +69,7 @@ def work(pool: str, plan: bytes, seq: int, call: bytes, shared: Mapping[str, Any
         job_id, data, metadata, carrier = pickle.loads(call)
     except BaseException as error:
         return Answer(started, monotonic_ns(), failure=tuple(describe(error, "unpicklable_input")))
-    span = _entered(bench, carrier, job_id)
+    span = bench.hooked.enter(carrier, job_id)
     started = monotonic_ns()
     failed: BaseException | None = None
     answer: Answer
@@ -82,20 +78,18 @@ def work(pool: str, plan: bytes, seq: int, call: bytes, shared: Mapping[str, Any
     except BaseException as error:
         failed = error
         answer = Answer(started, monotonic_ns(), failure=tuple(describe(error)))
-    return answer._replace(report=_left(bench, span, failed))
+    bench.hooked.leave(span, failed)
+    return answer._replace(report=_report(bench))
 
 
 def retire(pool: str) -> bytes | None:
     """Forget the pool; return what its hook still had."""
     bench = _benches.pop(pool, None)
-    if bench is None or bench.hook is None:
+    if bench is None:
         return None
-    try:
-        report = bench.hook.drain()
-        bench.hook.close()
-        return pickle.dumps(report, 5) if report else None
-    except Exception:
-        return None
+    report = _report(bench)
+    bench.hooked.close()
+    return report
 
 
 def _bench(pool: str, plan: bytes) -> _Bench:
@@ -147,26 +141,9 @@ def _tell_started(pool: str, seq: int) -> None:
     worker.log_event(pool, {"seq": seq, "worker": worker.address})
 
 
-def _entered(bench: _Bench, carrier: Any, job_id: str) -> Any:
-    if bench.hook is None or carrier is None:
-        return None
+def _report(bench: _Bench) -> bytes | None:
+    report = bench.hooked.drained()
     try:
-        span = bench.hook.unit(carrier, bench.plan.stage, bench.plan.bloc, job_id)
-        span.__enter__()
-    except Exception:
-        return None
-    return span
-
-
-def _left(bench: _Bench, span: Any, error: BaseException | None) -> bytes | None:
-    if bench.hook is None:
-        return None
-    try:
-        if span is not None and error is None:
-            span.__exit__(None, None, None)
-        elif span is not None and error is not None:
-            span.__exit__(type(error), error, error.__traceback__)
-        report = bench.hook.drain()
         return pickle.dumps(report, 5) if report else None
     except Exception:
         return None
