@@ -87,6 +87,15 @@ def embedded_postgres(folder: Path = FOLDER, *, say: Callable[[str], object] = l
         yield server.url
 
 
+def embedded_address(folder: Path = FOLDER) -> str | None:
+    """The ``DATABASE_URL`` of the server in *folder*, which answers while it is used; None where none was made."""
+    place = Place(folder.resolve())
+    try:
+        return place.url if place.data.exists() else None
+    except PermissionError:
+        return None
+
+
 class Place:
     """The files of one embedded server."""
 

@@ -104,7 +104,9 @@ def retry(run_id: str) -> Steps[RunState]:
         raise ReplayError(f"run {run_id} is made of {rows[0]['parts']} parts: retry those that ended without success")
     if not rows[0]["retried"]:
         state = RunState(rows[0]["state"])
-        if state in _SUCCESS:
+        if state is RunState.SUCCEEDED:
+            way = "`cableway run` with its pipeline's name does all of it anew"
+        elif state in _SUCCESS:
             way = f"replay what failed of it with `cableway runs replay {run_id} --failed`"
         else:
             way = "wait for its end, or cancel it"

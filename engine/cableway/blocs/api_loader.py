@@ -106,7 +106,7 @@ class ApiLoaderBloc(SpeakingBloc, LoaderBloc):
         if config.incremental is not None:
             yield from config.incremental.faults()
             if not config.pages and config.batch_size is None:
-                yield "incremental", "needs items: set pages, or batch_size"
+                yield "incremental", "needs the records in items: set `pages: true`, or batch_size"
 
     @classmethod
     def keeps_cursor(cls, config: ApiLoaderConfig) -> bool:

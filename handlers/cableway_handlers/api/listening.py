@@ -7,6 +7,7 @@ own to its successor. The socket then outlives each of them, and with it every c
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -20,6 +21,8 @@ from cableway.errors import UnavailableError
 
 BACKLOG = 2048
 """Connections that may wait to be taken."""
+
+_NO_ADDRESS = frozenset({errno.EADDRNOTAVAIL, socket.EAI_NONAME, socket.EAI_AGAIN})
 
 READY_S = 60.0
 """Seconds within which a successor must be ready."""
@@ -75,8 +78,9 @@ def opened(host: str, port: int) -> Listener:
     try:
         return Listener(socket.create_server((host, port), family=family, backlog=BACKLOG))
     except OSError as error:
+        option = "--host" if error.errno in _NO_ADDRESS else "--port"
         raise UnavailableError(
-            f"cannot listen on {host} port {port}: {error.strerror}. Choose another --port"
+            f"cannot listen on {host} port {port}: {error.strerror}. Choose another {option}"
         ) from error
 
 

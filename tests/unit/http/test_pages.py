@@ -39,5 +39,5 @@ def test_a_pages_credentials_pass_the_checks() -> None:
 def test_a_pages_incremental_keys_pass_the_checks() -> None:
     text = (DOCS / "http.md").read_text(encoding="utf-8")
     (block,) = [one for one in BLOCK.findall(text) if one.startswith("incremental:")]
-    config = {"url": "https://api.example.com", "pages": True, **yaml.safe_load(block)}
+    config = {"url": "https://api.example.com", **yaml.safe_load(block)}
     assert Catalog().normalise("api_loader", config)[1] == []
