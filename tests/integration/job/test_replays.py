@@ -299,7 +299,7 @@ def test_everything_is_worked_on_again_from_a_stage_on(world: World) -> None:
     assert world.run(made.run_id) is RunState.SUCCEEDED
     assert world.ids() == list(range(ROWS))
     assert world.letters() == [("store", "out", "resolved", 2)]
-    with pytest.raises(ReplayError, match=r"is succeeded.*runs replay"):
+    with pytest.raises(ReplayError, match=r"is succeeded.*`cableway run`"):
         world.storage.retry_run(made.run_id)
 
 
