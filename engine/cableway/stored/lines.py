@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, cast
 
 from cableway.definition import JsonObject, PipelineDefinition
-from cableway.errors import UnknownNameError
+from cableway.errors import UnknownNameError, UsageError
 from cableway.store.executor import Step, Steps
 from cableway.store.ids import new_id
 from cableway.store.reading import read_version
@@ -51,10 +51,15 @@ def read_lines(pipeline: str) -> Steps[tuple[LineRow, ...]]:
 def open_epoch(pipeline: str, state: JsonObject, *, loader: str | None = None) -> Steps[LineRow]:
     """Let the runs of *pipeline* that begin from now on go on from *state*; empty: from the beginning.
 
-    *loader* is needed where several keep a cursor. Raise `UnknownNameError` where none does, or not that one.
+    *loader* is needed where several keep a cursor. Raise `UnknownNameError` where none does, or not that one, and
+    `UsageError` where the value in *state* is of another kind than what the cursor field held so far.
     """
     definition = (yield from read_version(pipeline)).definition
     chosen = _loader(definition, loader)
+    if state:
+        lines = yield from read_lines(pipeline)
+        seen = next((line for line in lines if line.loader == chosen and line.complete and line.last is not None), None)
+        state = state if seen is None else {"last": _fitting(state["last"], seen.state["last"], chosen)}
     values = {"pipeline": pipeline, "loader": chosen, "line": new_id()}
     made = yield Step("open_epoch", {**values, "position": storable_json({"state": state})})
     lines = yield from read_lines(pipeline)
@@ -77,6 +82,29 @@ def open_backfill_epoch(pipeline: str) -> Steps[str | None]:
     while not (yield Step("open_backfill_epoch", values)):
         pass  # another backfill has taken the number; it has committed by now, so that the next one is free
     return line
+
+
+def _fitting(given: Any, seen: Any, loader: str) -> Any:
+    """*given* as it can be compared with values like *seen*. Raise `UsageError` where it cannot."""
+    if isinstance(seen, str):
+        return str(given)
+    kind = next(iter(cast("JsonObject", seen))) if isinstance(seen, dict) else "number"
+    read, wanted = {
+        "date": (date.fromisoformat, "a date, as 2026-01-31"),
+        "datetime": (datetime.fromisoformat, "an instant, as 2026-01-31T08:00:00+00:00"),
+    }.get(kind, (_number, "a number"))
+    try:
+        read(given)
+    except (TypeError, ValueError):
+        said = f"the cursor field of loader {loader!r} holds values like {_plain(seen)}: give {wanted}"
+        raise UsageError(said) from None
+    return given
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _moves_cursor(incremental: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cableway_handlers.cli import screen
+from cableway_handlers.cli.run_names import run_named
 from cableway_handlers.cli.workplace import workplace
 
 if TYPE_CHECKING:
@@ -14,12 +15,12 @@ TRUST = 0.2
 """Where the play of the run as it was is further off than this share, predictions say so."""
 
 
-def explain(run_id: str, *, json: bool) -> None:
-    """Say where the run's time went, and what more workers would give."""
+def explain(name: str, *, json: bool) -> None:
+    """Say where the time of the run *name* went, and what more workers would give."""
     from cableway.explaining.recorded import explanation_of, read_profile
 
     with workplace() as place, place.storage() as storage:
-        found = explanation_of(storage.session.drive(read_profile(run_id)))
+        found = explanation_of(storage.session.drive(read_profile(run_named(storage, name))))
     if json:
         screen.as_json(found)
         return

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cableway_handlers.cli.completion import bloc_types, pipelines, runs
+from cableway_handlers.cli.completion import bloc_types, pipelines, pipelines_and_runs, runs
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON; what went wrong, too.")]
 Documents = Annotated[
@@ -22,6 +22,14 @@ Pipeline = Annotated[
 ]
 Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="As `cableway versions NAME` shows it.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="As `cableway runs list` shows it.", autocompletion=runs)]
+WhichRun = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN_ID|NAME",
+        help="A run as `cableway runs list` shows it, or a pipeline: then its newest run.",
+        autocompletion=pipelines_and_runs,
+    ),
+]
 BlocType = Annotated[
     str, typer.Argument(metavar="TYPE", help="As `cableway blocs list` shows it.", autocompletion=bloc_types)
 ]

@@ -8,7 +8,7 @@ import typer
 
 from cableway.store.port import RunState
 from cableway_handlers.cli.completion import pipelines, pipelines_and_runs
-from cableway_handlers.cli.options import Json, Parameters, RunId
+from cableway_handlers.cli.options import Json, Parameters, RunId, WhichRun
 
 runs_app = typer.Typer(help="Look at runs.", no_args_is_help=True)
 
@@ -124,14 +124,16 @@ def runs_list(
 
 
 @runs_app.command("show")
-def runs_show(run_id: RunId, json: Json = False) -> None:
+def runs_show(run: WhichRun, json: Json = False) -> None:
     """Show a run: stages, attempts, limits, linked runs, what failed, and its trace.
+
+    Example: cableway runs show flights
 
     Example: cableway runs show 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59
     """
     from cableway_handlers.cli import runs
 
-    runs.show_run(run_id, json=json)
+    runs.show_run(run, json=json)
 
 
 @runs_app.command("cancel")
@@ -151,7 +153,7 @@ def runs_cancel(
 
 @runs_app.command("logs")
 def runs_logs(
-    run_id: RunId,
+    run: WhichRun,
     attempt: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of this attempt; by default the last.", show_default=False)
     ] = None,
@@ -159,30 +161,30 @@ def runs_logs(
 ) -> None:
     """Print what a run's process on this machine has written.
 
-    Example: cableway runs logs 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59 --follow
+    Example: cableway runs logs flights --follow
     """
     from cableway_handlers.cli import run_follow
 
-    run_follow.logs(run_id, attempt=attempt, follow=follow)
+    run_follow.logs(run, attempt=attempt, follow=follow)
 
 
 @runs_app.command("watch")
-def runs_watch(run_id: RunId, json: Json = False) -> None:
+def runs_watch(run: WhichRun, json: Json = False) -> None:
     """Tell what becomes of a run until it has ended; the exit code is the run's.
 
-    Example: cableway runs watch 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59
+    Example: cableway runs watch flights
     """
     from cableway_handlers.cli import run_follow
 
-    raise typer.Exit(run_follow.watch(run_id, json=json))
+    raise typer.Exit(run_follow.watch(run, json=json))
 
 
 @runs_app.command("explain")
-def runs_explain(run_id: RunId, json: Json = False) -> None:
+def runs_explain(run: WhichRun, json: Json = False) -> None:
     """Say which stage held a run up, and how long it would have taken with more workers there.
 
-    Example: cableway runs explain 019aa2f0-5a3c-7a50-9d6e-0f1d2c3b4a59
+    Example: cableway runs explain flights
     """
     from cableway_handlers.cli import explain
 
-    explain.explain(run_id, json=json)
+    explain.explain(run, json=json)

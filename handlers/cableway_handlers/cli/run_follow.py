@@ -14,6 +14,7 @@ from cableway.errors import EXIT_BUG, UnknownNameError
 from cableway.store.port import ENDED, RunState
 from cableway.stored.following import Pulse, read_pulse
 from cableway_handlers.cli import screen, show
+from cableway_handlers.cli.run_names import run_named
 from cableway_handlers.cli.workplace import LAUNCHES, workplace
 from cableway_handlers.launch.protocol import Launch, LaunchState
 
@@ -43,9 +44,10 @@ def cancel(run_id: str, *, wait: bool, json: bool) -> None:
         screen.say(f"run {run_id} {stands} {str(state).replace('_', ' ')}")
 
 
-def watch(run_id: str, *, json: bool) -> int:
-    """Tell what becomes of a run until it has ended, and return its exit code."""
+def watch(name: str, *, json: bool) -> int:
+    """Tell what becomes of the run *name* until it has ended, and return its exit code."""
     with workplace() as place, place.storage() as storage:
+        run_id = run_named(storage, name)
         told = ""
         for pulse in _pulses(storage, run_id):
             line = _words_of(pulse)
@@ -60,10 +62,10 @@ def watch(run_id: str, *, json: bool) -> int:
     return EXIT_BUG if details.run.exit_code is None else details.run.exit_code
 
 
-def logs(run_id: str, *, attempt: int | None, follow: bool) -> None:
+def logs(name: str, *, attempt: int | None, follow: bool) -> None:
     """Print what an attempt's process has written, and with *follow* what it writes until it has ended."""
     with workplace() as place, place.storage() as storage:
-        details = storage.get_run(run_id)
+        details = storage.get_run(run_named(storage, name))
         launcher = place.launcher()
         path = _log_of(details, attempt)
         with path.open("rb") as log:

@@ -20,6 +20,7 @@ from cableway.stored.pruning import age_of
 from cableway_handlers.cli import screen, show
 from cableway_handlers.cli.deaths import end_lease
 from cableway_handlers.cli.processes import next_launch, signals_passed_on
+from cableway_handlers.cli.run_names import run_named
 from cableway_handlers.cli.workplace import workplace
 from cableway_handlers.launch.protocol import Launch
 
@@ -111,9 +112,10 @@ def list_runs(pipeline: str | None, state: RunState | None, since: str | None, l
         show.runs_table(rows)
 
 
-def show_run(run_id: str, *, json: bool) -> None:
-    """Show one run with its stages, its failures and its trace."""
+def show_run(name: str, *, json: bool) -> None:
+    """Show the run *name* with its stages, its failures and its trace."""
     with workplace() as place, place.storage() as storage:
+        run_id = run_named(storage, name)
         details = storage.get_run(run_id)
         letters, spans = storage.list_dead_letters(run_id), storage.list_spans(run_id)
         links = storage.session.drive(read_links(run_id))

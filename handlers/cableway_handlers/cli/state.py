@@ -37,12 +37,12 @@ def move(pipeline: str, value: str | None, loader: str | None, *, json: bool) ->
 
 
 def _value(text: str) -> Any:
-    """A number where it reads as one, else the text."""
+    """A number where it is written as one, else the text."""
     try:
         value = jsons.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else text
+    return value if isinstance(value, int | float) and str(value) == text else text
 
 
 def _text(value: Any) -> str:

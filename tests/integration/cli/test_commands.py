@@ -97,6 +97,20 @@ def test_a_run_is_recorded_started_and_shown(cableway: Command) -> None:
     assert len(cableway.json("runs", "list")) == 1
 
 
+def test_a_pipelines_name_means_its_newest_run(cableway: Command) -> None:
+    assert cableway("apply", "tiny.yaml") == 0
+    assert cableway("runs", "show", "tiny") == 78
+    assert "no run 'tiny', and no pipeline of this name that has run" in cableway.err
+    for day in ("monday", "tuesday"):
+        assert cableway("run", "tiny", "-p", f"day={day}") == 0, cableway.err
+    newest, *_ = cableway.json("runs", "list")
+    assert cableway.json("runs", "show", "tiny")["run"] == newest
+    assert cableway.json("runs", "watch", "tiny")["run"]["run_id"] == newest["run_id"]
+    assert cableway("runs", "explain", "tiny") == 0, cableway.err
+    assert cableway("runs", "logs", "tiny") == 0, cableway.err
+    assert cableway("runs", "cancel", "tiny") == 78, "what changes a run wants its id"
+
+
 def test_a_failed_run_has_its_words_and_the_jobs_exit_code(cableway: Command) -> None:
     assert cableway("apply", "tiny.yaml") == 0
     Path("data.csv").unlink()
