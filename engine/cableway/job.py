@@ -1,9 +1,8 @@
 """
 The composition root: claim a run, build what its version names, let it run, record what came of it.
 
-This is the one module that knows concrete stores, catalogs and telemetry, and it is over 400 lines because all of
-them meet here. What a container does is `run_job`; it returns the exit code and has printed one JSON object as its
-last line.
+This is the one module that knows concrete stores, catalogs and telemetry. What a container does is `run_job`; it
+returns the exit code and has printed one JSON object as its last line.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from cableway.errors import (
     EXIT_LEASE_LOST,
     EXIT_OK,
     CablewayError,
-    InterruptedRunError,
     LeaseLostError,
     RecordError,
     RunCancelledError,
@@ -39,7 +37,7 @@ from cableway.running.attempt import Attempt, Worked
 from cableway.running.exactness import Exactness
 from cableway.running.last_word import LastWord
 from cableway.running.line import Line
-from cableway.running.opening import JobRequest, Opened, open_run
+from cableway.running.opening import JobRequest, Opened, claim_run, open_run
 from cableway.running.output_folder import make_output_folder
 from cableway.running.readers import Readers
 from cableway.running.report import complain, exit_code_of, final_line, is_partial, lack_of, problem_of, say, state_of
@@ -65,9 +63,6 @@ RETRY_S = 0.5
 """Seconds before an outcome that could not be recorded is tried again."""
 FLUSH_AT_LEAST_S = 0.3
 """Seconds that telemetry gets at the end, though the grace is over."""
-
-FULL_PAUSES_S = (0.5, 1, 2, 4, 8, 15, 15, 15)
-"""Seconds between two looks whether a run may begin, before it is left to a sweep."""
 
 log = logging.getLogger("cableway.job")
 
@@ -111,7 +106,7 @@ def run_opened(
     *tell* is given the last line.
     """
     stop = Stop()
-    asked_at, claim = _claim(opened, settings.execution, wait, signals or Signals(), stop)
+    asked_at, claim = claim_run(opened, settings.execution, wait, signals or Signals(), stop)
     match claim:
         case Claimed():
             last_word = LastWord(stop, claim.lease, opened.another, tell)
@@ -126,33 +121,6 @@ def run_opened(
             return nothing_to_do(opened.run_id, RunState.QUEUED, why, tell)
         case Ended():
             return nothing_to_do(opened.run_id, claim.state, "it has ended", tell)
-
-
-def _claim(
-    opened: Opened, execution: str | None, wait: Callable[[float], object], signals: Signals, stop: Stop
-) -> tuple[float, Claimed | Held | Full | Ended]:
-    """The claim, and the monotonic time just before it; where the run is held or full, after *wait*ing for a while.
-
-    Once it is claimed a signal asks *stop*.
-    """
-    pauses_s = iter(FULL_PAUSES_S)
-    was_held = False
-    while True:
-        asked_at = time.monotonic()
-        with signals.held_back():
-            claim = opened.store.claim(opened.run_id, external_id=execution)
-            if isinstance(claim, Claimed):
-                failpoints.reach("claimed")
-                signals.drain_by(partial(stop.ask, InterruptedRunError("the run was stopped by a signal")))
-        if isinstance(claim, Held) and not was_held:
-            log.info("run %s is held by another attempt; waiting %.0f s", opened.run_id, claim.expires_in_s)
-            was_held, pause_s = True, claim.expires_in_s + 1
-        elif isinstance(claim, Full) and (pause := next(pauses_s, None)) is not None:
-            log.info("run %s waits for a place: others of its pipeline are at work", opened.run_id)
-            pause_s = pause
-        else:
-            return asked_at, claim
-        wait(pause_s)
 
 
 class _Job:

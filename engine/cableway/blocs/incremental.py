@@ -17,7 +17,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from annotated_types import Ge, MinLen
 
 from cableway.blocs.tables import library
+from cableway.cursor_values import alike, decoded, encoded
 from cableway.errors import SourceError
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ class Watermark:
     def __init__(self, config: Incremental, plan: Mapping[str, Any], reached: Mapping[str, Any]) -> None:
         self._config = config
         before: Mapping[str, Any] = plan.get("from") or {}
-        self._last_before = _decoded(before.get("last"))
-        self._known: dict[str, Any] = {name: _decoded(value) for name, value in before.get("seen", {}).items()}
+        self._last_before = decoded(before.get("last"))
+        self._known: dict[str, Any] = {name: decoded(value) for name, value in before.get("seen", {}).items()}
         state = reached or before
-        self.last: Any = _decoded(state.get("last"))
-        self._seen: dict[str, Any] = {name: _decoded(value) for name, value in state.get("seen", {}).items()}
+        self.last: Any = decoded(state.get("last"))
+        self._seen: dict[str, Any] = {name: decoded(value) for name, value in state.get("seen", {}).items()}
         self._told = False
         self.start = self._start()
         """Rows below this value are old; None: there is no lower end. The lag is taken off already."""
@@ -111,9 +112,9 @@ class Watermark:
             return self._config.initial_value
         lowest = _lagged(self._last_before, self._config.lag)
         initial = self._config.initial_value
-        if initial is None or self._last_before < _alike(initial, self._last_before):
+        if initial is None or self._last_before < alike(initial, self._last_before):
             return lowest  # somebody has set the cursor there
-        return max(lowest, _alike(initial, lowest))
+        return max(lowest, alike(initial, lowest))
 
     @property
     def end(self) -> Any:
@@ -125,16 +126,16 @@ class Watermark:
         if self.last is None:
             return {}
         seen = self._seen.copy()  # at once: rows go on coming in another thread
-        return {"last": _encoded(self.last), "seen": {name: _encoded(value) for name, value in seen.items()}}
+        return {"last": encoded(self.last), "seen": {name: encoded(value) for name, value in seen.items()}}
 
     def join(self, state: Mapping[str, Any]) -> None:
         """Have seen what another one has, as its `state` says."""
-        last = _decoded(state.get("last"))
+        last = decoded(state.get("last"))
         if last is None:
             return
-        if self.last is None or last > _alike(self.last, last):
+        if self.last is None or last > alike(self.last, last):
             self.last = last
-        self._seen |= {name: _decoded(value) for name, value in state.get("seen", {}).items()}
+        self._seen |= {name: decoded(value) for name, value in state.get("seen", {}).items()}
         self._bound()
 
     def new_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -166,7 +167,7 @@ class Watermark:
             return table
         if not (self._wants(lowest) and self._wants(highest)) or self._may_know(lowest):
             return self._row_by_row(table)
-        if self.last is None or highest > _alike(self.last, highest):
+        if self.last is None or highest > alike(self.last, highest):
             self.last = highest
         edge = pc.greater_equal(column, library("pyarrow").scalar(_lagged(self.last, self._config.lag), column.type))
         for row in table.filter(edge).to_pylist():
@@ -182,24 +183,24 @@ class Watermark:
 
     def _wants(self, value: Any) -> bool:
         order, start, end = self._config.row_order, self.start, self.end
-        if start is not None and value < _alike(start, value):
+        if start is not None and value < alike(start, value):
             self.exhausted = self.exhausted or order == "desc"
             return False
-        if end is not None and value >= _alike(end, value):
+        if end is not None and value >= alike(end, value):
             self.exhausted = self.exhausted or order == "asc"
             return False
         return True
 
     def _may_know(self, lowest: Any) -> bool:
-        return self._last_before is not None and lowest <= _alike(self._last_before, lowest)
+        return self._last_before is not None and lowest <= alike(self._last_before, lowest)
 
     def _is_known(self, row: Mapping[str, Any], value: Any) -> bool:
         return self._may_know(value) and self._hash(row, value) in self._known
 
     def _advance(self, row: Mapping[str, Any], value: Any) -> None:
-        if self.last is None or value > _alike(self.last, value):
+        if self.last is None or value > alike(self.last, value):
             self.last = value
-        if value >= _alike(_lagged(self.last, self._config.lag), value):
+        if value >= alike(_lagged(self.last, self._config.lag), value):
             self._seen[self._hash(row, value)] = value
             if len(self._seen) > 2 * SEEN_AT_MOST:
                 self._bound()
@@ -209,7 +210,7 @@ class Watermark:
         if self.last is None:
             return
         edge = _lagged(self.last, self._config.lag)
-        self._seen = {name: value for name, value in self._seen.items() if value >= _alike(edge, value)}
+        self._seen = {name: value for name, value in self._seen.items() if value >= alike(edge, value)}
         over = len(self._seen) - SEEN_AT_MOST
         if over > 0:
             for name in sorted(self._seen, key=self._seen.__getitem__)[:over]:
@@ -271,57 +272,3 @@ def _lagged(value: Any, lag: float) -> Any:
         raise SourceError("a lag needs numbers, dates or times in the cursor field, and its values are text") from None
     lower = (moment - timedelta(seconds=lag)).isoformat()
     return lower.replace("+00:00", "Z") if str(value).endswith("Z") else lower
-
-
-def _alike(value: Any, other: Any) -> Any:
-    """*value*, which a config or a state holds, as the type that *other* has, so that the two can be compared."""
-    if type(value) is type(other):
-        return value
-    try:
-        return _converted(value, other)
-    except (ValueError, TypeError, ArithmeticError):
-        raise SourceError(
-            f"the cursor field holds {type(other).__name__} values, and a {type(value).__name__} was to be compared"
-        ) from None
-
-
-def _converted(value: Any, other: Any) -> Any:
-    if isinstance(other, datetime):
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(moment, datetime):
-            moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 - a zone follows where there is one
-        if other.tzinfo is None:
-            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo is not None else moment
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    if isinstance(other, date):
-        return date.fromisoformat(value) if isinstance(value, str) else value.date()
-    if isinstance(other, Decimal):
-        return Decimal(str(value))
-    if isinstance(other, int | float) and isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        return value
-    raise TypeError
-
-
-def _encoded(value: Any) -> Any:
-    """*value* as JSON that keeps its type."""
-    if isinstance(value, int | float | str):
-        return value
-    for kind, name in ((datetime, "datetime"), (date, "date")):
-        if isinstance(value, kind):
-            return {name: value.isoformat()}
-    if isinstance(value, Decimal):
-        return {"decimal": str(value)}
-    raise SourceError(f"the cursor field holds {type(value).__name__} values; it needs numbers, times or text")
-
-
-def _decoded(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    ((kind, text),) = cast("Mapping[str, str]", value).items()
-    match kind:
-        case "datetime":
-            return datetime.fromisoformat(text)
-        case "date":
-            return date.fromisoformat(text)
-        case _:
-            return Decimal(text)

@@ -1,20 +1,31 @@
-"""From what was asked for to a store with a run in it: recorded already, recorded now, or out of a file."""
+"""From what was asked for to a store with a run in it (recorded already, recorded now, or of a file), and the claim."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cableway.errors import UsageError
+from cableway import failpoints
+from cableway.errors import InterruptedRunError, UsageError
+from cableway.store.port import Claimed, Ended, Full, Held
 
 if TYPE_CHECKING:
     from cableway.catalog import Catalog
     from cableway.definition import PipelineDefinition
     from cableway.running.excerpt import Excerpt
+    from cableway.running.stopping import Signals, Stop
     from cableway.settings import Settings
     from cableway.store.port import RunStore
+
+FULL_PAUSES_S = (0.5, 1, 2, 4, 8, 15, 15, 15)
+"""Seconds between two looks whether a run may begin, before it is left to a sweep."""
+
+log = logging.getLogger("cableway.job")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +66,33 @@ def open_run(request: JobRequest, settings: Settings) -> Opened:
     store = PostgresRunStore(database)
     run_id = request.run_id if request.run_id is not None else _recorded(request, store, settings.execution)
     return Opened(store, lambda: PostgresRunStore(database, patience_s=0), run_id, partial_ok=request.partial_ok)
+
+
+def claim_run(
+    opened: Opened, execution: str | None, wait: Callable[[float], object], signals: Signals, stop: Stop
+) -> tuple[float, Claimed | Held | Full | Ended]:
+    """The claim, and the monotonic time just before it; where the run is held or full, after *wait*ing for a while.
+
+    Once it is claimed a signal asks *stop*.
+    """
+    pauses_s = iter(FULL_PAUSES_S)
+    was_held = False
+    while True:
+        asked_at = time.monotonic()
+        with signals.held_back():
+            claim = opened.store.claim(opened.run_id, external_id=execution)
+            if isinstance(claim, Claimed):
+                failpoints.reach("claimed")
+                signals.drain_by(partial(stop.ask, InterruptedRunError("the run was stopped by a signal")))
+        if isinstance(claim, Held) and not was_held:
+            log.info("run %s is held by another attempt; waiting %.0f s", opened.run_id, claim.expires_in_s)
+            was_held, pause_s = True, claim.expires_in_s + 1
+        elif isinstance(claim, Full) and (pause := next(pauses_s, None)) is not None:
+            log.info("run %s waits for a place: others of its pipeline are at work", opened.run_id)
+            pause_s = pause
+        else:
+            return asked_at, claim
+        wait(pause_s)
 
 
 def _recorded(request: JobRequest, store: object, execution: str | None) -> str:

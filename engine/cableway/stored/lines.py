@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, cast
 
+from cableway.cursor_values import alike, decoded
 from cableway.definition import JsonObject, PipelineDefinition
-from cableway.errors import UnknownNameError, UsageError
+from cableway.errors import SourceError, UnknownNameError, UsageError
 from cableway.store.executor import Step, Steps
 from cableway.store.ids import new_id
 from cableway.store.reading import read_version
@@ -84,27 +85,16 @@ def open_backfill_epoch(pipeline: str) -> Steps[str | None]:
     return line
 
 
-def _fitting(given: Any, seen: Any, loader: str) -> Any:
-    """*given* as it can be compared with values like *seen*. Raise `UsageError` where it cannot."""
+def _fitting(given: Any, kept: Any, loader: str) -> Any:
+    """*given* so that it can be compared with values like *kept*. Raise `UsageError` where it cannot."""
+    seen = decoded(kept)
     if isinstance(seen, str):
         return str(given)
-    kind = next(iter(cast("JsonObject", seen))) if isinstance(seen, dict) else "number"
-    read, wanted = {
-        "date": (date.fromisoformat, "a date, as 2026-01-31"),
-        "datetime": (datetime.fromisoformat, "an instant, as 2026-01-31T08:00:00+00:00"),
-    }.get(kind, (_number, "a number"))
     try:
-        read(given)
-    except (TypeError, ValueError):
-        said = f"the cursor field of loader {loader!r} holds values like {_plain(seen)}: give {wanted}"
-        raise UsageError(said) from None
+        alike(given, seen)
+    except SourceError as misfit:
+        raise UsageError(f"loader {loader!r} was read up to {_plain(kept)}: {misfit}; give a value like it") from None
     return given
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, str):
-        raise TypeError
-    return value
 
 
 def _moves_cursor(incremental: Any) -> bool:

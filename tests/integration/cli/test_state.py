@@ -68,10 +68,16 @@ stages:
 @pytest.mark.parametrize(
     ("kind", "at", "refused", "wanted", "taken"),
     [
-        ("int64", "5", ["soon", "1e3"], "like 5: give a number", "3"),
-        ("decimal(9,2)", "5.25", ["soon"], "like 5.25: give a number", "3.5"),
-        ("date", "2026-01-05", ["5", "today"], "like 2026-01-05: give a date", "2026-01-31"),
-        ("timestamp", "2026-01-05T08:00:00", ["5", "now"], "give an instant", "2026-01-31T08:00:00+00:00"),
+        ("int64", "5", ["soon", "1e3"], "read up to 5: ", "3"),
+        ("decimal(9,2)", "5.25", ["soon"], "read up to 5.25: ", "3.5"),
+        ("date", "2026-01-05", ["5", "today"], "read up to 2026-01-05: ", "2026-01-31"),
+        (
+            "timestamp",
+            "2026-01-05T08:00:00",
+            ["5", "now"],
+            "read up to 2026-01-05T08",
+            "2026-01-31T08:00:00+00:00",
+        ),
         ("string", "b", [], "", "20260101"),
     ],
 )

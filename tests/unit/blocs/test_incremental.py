@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -124,9 +125,18 @@ def test_a_nested_field_is_reached_by_its_path() -> None:
     assert state["last"] == 2
 
 
-def test_values_that_do_not_compare_are_named() -> None:
-    with pytest.raises(SourceError, match="int values"):
-        lap(Incremental(cursor_field="at", initial_value="x"), numbered(1))
+@pytest.mark.parametrize(
+    ("at", "initial", "said"),
+    [
+        (1, "x", "int values"),
+        (datetime(2026, 1, 5, tzinfo=UTC), 5, "datetime values"),
+        (date(2026, 1, 5), 5, "date values"),
+        (Decimal(5), "x", "Decimal values"),
+    ],
+)
+def test_values_that_do_not_compare_are_named(at: Any, initial: Any, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        lap(Incremental(cursor_field="at", initial_value=initial), [{"at": at}])
 
 
 def test_the_hashes_are_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
